@@ -1,0 +1,93 @@
+"""Fixtures of the whole suite.
+
+A test that asks for `app`, `http_client` or `make_browser` runs once per engine: on the embedded memory engine and on a
+real private server of the chosen one. pytest-tornado supplies `io_loop`, `http_client` and `base_url`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import argon2
+import pytest
+from tornado.httpclient import AsyncHTTPClient
+from tornado.ioloop import IOLoop
+
+from {{cookiecutter.project_slug}}.app import App, make_app
+from {{cookiecutter.project_slug}}.settings import Settings
+
+from .browser import Browser
+from .servers import Server
+
+pytest_plugins = ["tests.server_{{cookiecutter.engine}}"]
+
+COOKIE_SECRET = "only-for-tests-" + "0123456789abcdef" * 2
+# The real parameters cost 50 ms and 19 MiB per password: right for a login page, wrong for a suite.
+CHEAP_HASHES = argon2.Parameters(argon2.Type.ID, 19, 16, 32, time_cost=1, memory_cost=8, parallelism=1)
+
+MakeBrowser = Callable[..., Browser]
+
+
+@pytest.fixture(params=["memory", "{{cookiecutter.engine}}"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of the session engine; a test that uses it runs once per engine."""
+    return str(request.param)
+
+
+@pytest.fixture
+def _server(engine: str, request: pytest.FixtureRequest) -> Server | None:
+    """The server behind the engine; it is started by the first test that needs it. None for the memory engine."""
+    return None if engine == "memory" else request.getfixturevalue("server")
+
+
+@pytest.fixture
+def storage(_server: Server | None) -> dict[str, Any]:
+    """What settings["pycket"]["storage"] takes for the engine of this test."""
+    return dict(_server.storage) if _server else {}
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """A random prefix, so that tests that share a server cannot meet."""
+    return f"test-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def settings(engine: str, _server: Server | None, key_prefix: str, tmp_path: Path) -> Settings:
+    """The app's settings, as outside debug. A test module overrides this fixture to change one: see test_throttle.py."""
+    return Settings(
+        session_engine=engine,
+        cookie_secret=COOKIE_SECRET,
+        database_url=f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
+        key_prefix=key_prefix,
+        password_cost=CHEAP_HASHES,
+        **(_server.options if _server else {}),
+    )
+
+
+@pytest.fixture
+def app(settings: Settings, io_loop: IOLoop) -> Iterator[App]:
+    """The app, started; pytest-tornado serves it at `base_url`."""
+    app = make_app(settings)
+    io_loop.run_sync(app.start)
+    yield app
+    io_loop.run_sync(app.close)
+
+
+@pytest.fixture
+def make_browser(http_client: AsyncHTTPClient, base_url: str) -> MakeBrowser:
+    """Makes browsers that share nothing: `make_browser()`, or `make_browser(headers={...})`."""
+
+    def make(**options: Any) -> Browser:
+        return Browser(http_client, base_url, **options)
+
+    return make
+
+
+@pytest.fixture
+def browser(make_browser: MakeBrowser) -> Browser:
+    """One browser, for the tests that need only one."""
+    return make_browser()
