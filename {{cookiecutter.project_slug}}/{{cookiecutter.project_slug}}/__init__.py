@@ -1,0 +1,1 @@
+"""{{ cookiecutter.__project_name }}: a Tornado application. Start reading at app.py."""

@@ -1,0 +1,140 @@
+"""python -m {{cookiecutter.project_slug}}: read the settings, serve, and leave in good order. `--help` lists the options."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from urllib.parse import urlsplit
+
+import tornado.autoreload
+import tornado.netutil
+import tornado.process
+
+from . import logs
+from .accounts import DatabaseUnavailable
+from .app import make_app
+from .proxies import make_server
+from .sessions import ConfigurationError, StoreUnavailable
+from .settings import MEMORY_ENGINE, Settings, read_settings
+
+shutdown_timeout_s = 10.0  # for the requests in flight; keep it below the patience of whatever sends SIGTERM
+max_body_bytes = 1024 * 1024  # no form here is larger; raise it when you accept uploads
+
+HOW_TO_START = {
+    "redis": "redis-server --port {port}",  # engine: redis
+    "memcached": "memcached -p {port}",  # engine: memcached
+}
+
+log = logging.getLogger(__package__)
+
+
+def main() -> None:
+    """Run the app until SIGTERM or SIGINT. Exits with one line per fault where it cannot start."""
+    logs.configure(debug=False)
+    try:
+        settings = read_settings(sys.argv, os.environ)
+        logs.configure(debug=settings.debug)
+        sockets = _bind(settings)
+        asyncio.run(_check(settings))
+    except ConfigurationError as error:
+        sys.exit("\n".join(error.faults))
+    except StoreUnavailable as error:
+        sys.exit(_store_is_down(settings, error))
+    except DatabaseUnavailable as error:
+        sys.exit(
+            f"The database at {error.address} does not answer ({error.cause}). Start it or correct DATABASE_URL, "
+            f"or take a SQLite file: DATABASE_URL={Settings.database_url}"
+        )
+    except KeyboardInterrupt:
+        sys.exit(130)
+    shown = "localhost" if settings.address in ("127.0.0.1", "::1", "localhost", "", "0.0.0.0", "::") else settings.address
+    print(f"Serving on http://{shown}:{settings.port} (sessions: {settings.session_engine}; Ctrl-C ends it)", flush=True)
+    parent = _fork(settings.processes) if settings.processes > 1 else None
+    asyncio.run(_serve(settings, sockets, parent))
+
+
+async def _check(settings: Settings) -> None:
+    """See that store and database answer, and create the tables: before any process is forked, so that only one does."""
+    app = make_app(settings)
+    try:
+        await app.start()
+    finally:
+        await app.close()
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket], parent: int | None) -> None:
+    """Answer requests until told to stop; then finish those in flight, and let go of everything."""
+    app = make_app(settings)
+    server = make_server(app, settings.trusted_proxies, max_body_size=max_body_bytes, max_buffer_size=max_body_bytes)
+    server.add_sockets(sockets)
+    if settings.debug:
+        tornado.autoreload.start()
+    await _told_to_stop(parent)
+    log.info("stopping: %d requests in flight", len(app.in_flight))
+    server.stop()
+    await app.drain(shutdown_timeout_s)
+    await server.close_all_connections()
+    await app.close()
+
+
+async def _told_to_stop(parent: int | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if parent is not None:
+        loop.add_reader(parent, stop.set)
+    await stop.wait()
+    if parent is not None:
+        loop.remove_reader(parent)
+
+
+def _fork(processes: int) -> int:
+    """Fork, and return in each child a file descriptor that becomes readable when the parent is told to stop, or dies.
+
+    The parent stays here: it starts children again that fail, and exits after the last one.
+    """
+    child_end, parent_end = os.pipe()
+
+    def close(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        os.close(parent_end)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, close)
+    tornado.process.fork_processes(processes)
+    os.close(parent_end)  # only the parent's own copy may keep the pipe open
+    return child_end
+
+
+def _bind(settings: Settings) -> list[socket.socket]:
+    where = f"{settings.address or 'every address'}, port {settings.port}"
+    try:
+        return tornado.netutil.bind_sockets(settings.port, settings.address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            fault = f"{where}: something else listens there already. Stop it, or take another port: PORT={settings.port + 1}"
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            fault = f"{where}: not permitted. Ports below 1024 need privileges: take a higher one, PORT=8888"
+        else:
+            fault = f"{where}: cannot listen there ({error.strerror}). Use an ADDRESS of this machine, for example 127.0.0.1"
+        raise ConfigurationError([fault]) from None
+
+
+def _store_is_down(settings: Settings, error: StoreUnavailable) -> str:
+    port = urlsplit(str(error.address)).port
+    start = HOW_TO_START[settings.session_engine].format(port=port)
+    return (
+        f"The session store, {error.address}, does not answer. Start it: {start} - "
+        f"or do without it: make run ENGINE={MEMORY_ENGINE}"
+    )
+
+
+if __name__ == "__main__":
+    main()

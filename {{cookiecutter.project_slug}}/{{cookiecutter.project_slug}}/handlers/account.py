@@ -1,0 +1,136 @@
+"""The members' page: change the password, see where one is logged in and end that, delete the account."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from tornado.web import authenticated
+
+from ..accounts import PasswordRefused, WrongPassword, username_key
+from ..sessions import ActiveSessions, Message
+from ..throttle import Attempt
+from .base import BaseHandler
+
+log = logging.getLogger(__name__)
+
+
+class _MemberHandler(BaseHandler):
+    """What the account forms have in common."""
+
+    async def attempt(self) -> Attempt:
+        """Count a password check: who sits at a stolen session may not guess either."""
+        return await self.application.throttle.attempt(self.request.remote_ip or "", username_key(self.member.username))
+
+    async def show_account(self, *, notice: Message | None = None, faults: dict[str, str] | None = None) -> None:
+        """Answer with the page; `faults` are messages by form field, "delete_password" among them."""
+        await self.render_page(
+            "account.html",
+            notice=notice,
+            faults=faults or {},
+            sessions=await ActiveSessions(self).list(self.member.id),
+            ago=_ago,
+        )
+
+    async def refuse(self, words: str, faults: dict[str, str], status: int = 422) -> None:
+        self.set_status(status)
+        await self.show_account(notice=Message(words, "error"), faults=faults)
+
+
+class AccountHandler(_MemberHandler):
+    @authenticated
+    async def get(self) -> None:
+        await self.show_account()
+
+    @authenticated
+    async def post(self) -> None:
+        """Change the password: it takes the current one, and ends all other sessions."""
+        attempt = await self.attempt()
+        try:
+            await self.application.accounts.change_password(
+                self.member.id, self.field("password"), self.field("new_password")
+            )
+        except WrongPassword as error:
+            log.warning("password change refused, wrong current password, from %s", self.request.remote_ip)
+            await self.refuse("Your password was not changed.", {"password": str(error)}, status=403)
+            return
+        except PasswordRefused as error:
+            await attempt.forgive()
+            await self.refuse("Your password was not changed.", {"new_password": str(error)})
+            return
+        await attempt.forgive()
+        active = ActiveSessions(self)
+        self.session.regenerate()
+        await active.renew(self.member.id)
+        ended = await active.end_others(self.member.id)
+        self.flash("Your password is changed." + (f" {_ended(ended)}" if ended else ""), "success")
+        self.see_other("/account")
+
+
+class EndSessionHandler(_MemberHandler):
+    @authenticated
+    async def post(self) -> None:
+        """End one session, by the handle on the page."""
+        if await ActiveSessions(self).end(self.member.id, self.field("handle")):
+            self.flash("That session is ended.", "success")
+        else:
+            self.flash("That session had ended already.", "error")
+        self.see_other("/account")
+
+
+class EndOtherSessionsHandler(_MemberHandler):
+    @authenticated
+    async def post(self) -> None:
+        """End every session but this one."""
+        self.flash(_ended(await ActiveSessions(self).end_others(self.member.id)), "success")
+        self.see_other("/account")
+
+
+class DeleteAccountHandler(_MemberHandler):
+    @authenticated
+    async def post(self) -> None:
+        """Delete the account: it takes the password, and ends all sessions."""
+        attempt = await self.attempt()
+        try:
+            await self.application.accounts.delete(self.member.id, self.field("password"))
+        except WrongPassword as error:
+            log.warning("account deletion refused, wrong password, from %s", self.request.remote_ip)
+            await self.refuse("Your account was not deleted.", {"delete_password": str(error)}, status=403)
+            return
+        await attempt.forgive()
+        await ActiveSessions(self).end_others(self.member.id)
+        self.session.destroy()
+        self.flash("Your account is deleted.", "success")
+        self.see_other("/")
+
+
+def _ended(count: int) -> str:
+    """
+    >>> _ended(0), _ended(1), _ended(3)
+    ('There was no other session.', 'One other session is ended.', '3 other sessions are ended.')
+    """
+    match count:
+        case 0:
+            return "There was no other session."
+        case 1:
+            return "One other session is ended."
+        case _:
+            return f"{count} other sessions are ended."
+
+
+def _ago(moment: datetime, now: datetime | None = None) -> str:
+    """How long ago that was, roughly, as people say it."""
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+ROUTES = [
+    (r"/account", AccountHandler),
+    (r"/account/sessions/end", EndSessionHandler),
+    (r"/account/sessions/end-others", EndOtherSessionsHandler),
+    (r"/account/delete", DeleteAccountHandler),
+]
