@@ -1,0 +1,284 @@
+"""Records as Redis hashes, through redis.asyncio.
+
+Each step is one short script on one key, so it is atomic and works in a cluster. Scripts travel
+with EVAL: there is no cache of scripts that a restart or a fail-over could lose.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from ..errors import BadRecord, StoreUnavailable
+from .base import Engine, Fields, SharedTrips, log, unknown_names
+
+_TRIPS_AT_ONCE: Final = 4
+
+# ARGV: create, ttl in ms, number of fields to remove, those fields, then field, value, ...
+_SAVE: Final = """\
+if ARGV[1] == '0' and redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local from = 4 + ARGV[3]
+for i = from, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+for i = 4, from - 1 do redis.call('HDEL', KEYS[1], ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1"""
+
+# ARGV: the fields; none stands for all
+_TAKE: Final = """\
+if #ARGV == 0 then
+  local all = redis.call('HGETALL', KEYS[1])
+  redis.call('DEL', KEYS[1])
+  return all
+end
+local taken = {}
+for _, field in ipairs(ARGV) do
+  local value = redis.call('HGET', KEYS[1], field)
+  if value then
+    redis.call('HDEL', KEYS[1], field)
+    taken[#taken + 1] = field
+    taken[#taken + 1] = value
+  end
+end
+return taken"""
+
+# ARGV: create, ttl in ms, field, '1' and the old value or '0' and '', the same for the new one
+_SWAP: Final = """\
+if ARGV[1] == '0' and redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local held = redis.call('HGET', KEYS[1], ARGV[3])
+if ARGV[4] == '1' then
+  if held ~= ARGV[5] then return 0 end
+elseif held then return 0 end
+if ARGV[6] == '1' then redis.call('HSET', KEYS[1], ARGV[3], ARGV[7])
+else redis.call('HDEL', KEYS[1], ARGV[3]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1"""
+
+_Command = tuple[Any, ...]
+
+_OURS: Final = ("db_sessions", "db_notifications", "url", "sentinel", "cluster")
+_CLIENTS: Final = tuple(
+    name for name in inspect.signature(Redis.__init__).parameters if name not in ("self", "db")
+)
+
+
+class RedisEngine(Engine):
+    name: ClassVar[str] = "redis"
+
+    def __init__(
+        self, client: Redis | RedisCluster, address: str, timeout_s: float, trips_at_once: int
+    ) -> None:
+        self.address = address
+        self._client = client
+        self._trips: SharedTrips[tuple[_Command, ...]] = SharedTrips(
+            self._send, address=address, limit=trips_at_once, timeout_s=timeout_s
+        )
+
+    @classmethod
+    def faults(cls, storage: Mapping[str, Any]) -> list[str]:
+        return _faults(storage)
+
+    @classmethod
+    def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> RedisEngine:
+        """Return an engine on database `db_sessions` (0) or `db_notifications` (1).
+
+        A `url` that names a database keeps both there; a cluster has but database 0.
+        """
+        options = dict(storage)
+        databases = {
+            "sessions": options.pop("db_sessions", None),
+            "notifications": options.pop("db_notifications", None),
+        }
+        # redis-py would retry ten times, a `take` whose answer was lost among them. The time of a
+        # trip is bounded in SharedTrips, once for all that travel.
+        options.setdefault("retry", Retry(NoBackoff(), 0))
+        options.setdefault("socket_timeout", None)
+        options.setdefault("socket_connect_timeout", timeout_s)
+        cluster = options.pop("cluster", False)
+        sentinel = options.pop("sentinel", None)
+        url = options.pop("url", None)
+        if url is not None:
+            options |= parse_url(url)
+        database = databases[role]
+        if database is None:
+            database = options.pop("db", {"sessions": 0, "notifications": 1}[role])
+        options.pop("db", None)
+        address = _address(options)
+        if cluster:
+            client: Redis | RedisCluster = RedisCluster(**_cluster_options(options))
+            return cls(client, f"redis cluster at {address}", timeout_s, _TRIPS_AT_ONCE)
+        # RESP3's notices of maintenance ask a server for something it may not know at each connect
+        options.setdefault("maint_notifications_config", MaintNotificationsConfig(enabled=False))
+        limit = min(_TRIPS_AT_ONCE, options.get("max_connections") or _TRIPS_AT_ONCE)
+        if sentinel is not None:
+            nodes = [(host, int(port)) for host, port in sentinel["nodes"]]
+            service = sentinel["service"]
+            watch = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+                nodes, socket_timeout=timeout_s, **sentinel.get("options", {})
+            )
+            client = watch.master_for(service, db=database, **options)
+            return cls(client, f"redis service {service}", timeout_s, limit)
+        if "connection_class" in options or "path" in options:
+            pool = BlockingConnectionPool(db=database, timeout=timeout_s, **options)
+            return cls(Redis.from_pool(pool), address, timeout_s, limit)
+        return cls(Redis(db=database, **options), address, timeout_s, limit)
+
+    async def load(self, key: str, ttl: float | None = None) -> Fields:
+        if ttl is None:
+            fields = await self._ask(key, ("HGETALL", key))
+        else:
+            fields = await self._ask(key, ("HGETALL", key), ("PEXPIRE", key, _ms(ttl)))
+        return {_text(name): value for name, value in fields.items()} if fields else {}
+
+    async def save(
+        self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
+    ) -> bool:
+        removed: list[Any] = []
+        written: list[Any] = []
+        for name, value in changes.items():
+            if value is None:
+                removed.append(name)
+            else:
+                written += (name, value)
+        arguments = (int(create), _ms(ttl), len(removed), *removed, *written)
+        saved = await self._ask(key, ("EVAL", _SAVE, 1, key, *arguments))
+        if saved is None and create:  # what was in the way is gone
+            saved = await self._ask(key, ("EVAL", _SAVE, 1, key, *arguments))
+        return bool(saved)
+
+    async def take(self, key: str, *fields: str) -> Fields:
+        taken = await self._ask(key, ("EVAL", _TAKE, 1, key, *fields)) or []
+        return {_text(name): value for name, value in zip(taken[::2], taken[1::2], strict=True)}
+
+    async def swap(
+        self,
+        key: str,
+        field: str,
+        old: bytes | None,
+        new: bytes | None,
+        ttl: float,
+        *,
+        create: bool,
+    ) -> bool:
+        arguments = (int(create), _ms(ttl), field, *_optional(old), *_optional(new))
+        return bool(await self._ask(key, ("EVAL", _SWAP, 1, key, *arguments)))
+
+    async def delete(self, key: str) -> None:
+        await self._ask(key, ("DEL", key))
+
+    async def ping(self) -> None:
+        await self._ask("", ("PING",))
+
+    async def close(self) -> None:
+        await self._trips.finish()
+        await self._client.aclose()
+
+    async def _ask(self, key: str, *commands: _Command) -> Any:
+        """The answer to the first command, or None after `key` turned out to be no hash."""
+        try:
+            return await self._trips.ask(commands)
+        except BadRecord as error:
+            log.warning("dropped a record that is not ours: %s", error)
+            await self._trips.ask((("DEL", key),))
+            return None
+
+    async def _send(self, requests: list[tuple[_Command, ...]]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for commands in requests:
+            for command in commands:
+                pipeline.execute_command(*command)
+        try:
+            answers = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(self.address, _reason(error)) from error
+        results = []
+        position = 0
+        for commands in requests:
+            results.append(self._result(answers[position]))
+            position += len(commands)
+        return results
+
+    def _result(self, answer: Any) -> Any:
+        if not isinstance(answer, Exception):
+            return answer
+        if "WRONGTYPE" in str(answer):
+            return BadRecord(str(answer))
+        # out of memory, read-only after a fail-over, still loading, no permission...
+        return StoreUnavailable(self.address, _reason(answer))
+
+
+def _faults(storage: Mapping[str, Any]) -> list[str]:
+    faults = unknown_names("storage", storage, (*_OURS, *_CLIENTS))
+    for name in ("db_sessions", "db_notifications"):
+        value = storage.get(name, 0)
+        if type(value) is not int or value < 0:
+            faults.append(f"storage[{name!r}] is {value!r}: write a database number such as 0")
+    port = storage.get("port", 6379)
+    if type(port) is not int or not 0 < port < 65536:
+        faults.append(f"storage['port'] is {port!r}: write a port such as 6379")
+    most = storage.get("max_connections")
+    if most is not None and (type(most) is not int or most < 1):
+        faults.append(f"storage['max_connections'] is {most!r}: write how many, at least 1")
+    if "url" in storage:
+        try:
+            parse_url(storage["url"])
+        except (ValueError, TypeError, AttributeError):
+            faults.append(
+                "storage['url'] is no address of a Redis: write "
+                "redis://host:6379, rediss://host:6379 or unix:///path"
+            )
+    sentinel = storage.get("sentinel")
+    if sentinel is not None and not (
+        isinstance(sentinel, Mapping) and {"service", "nodes"} <= set(sentinel)
+    ):
+        faults.append("storage['sentinel'] must be {'service': name, 'nodes': [(host, port), ...]}")
+    if sentinel is not None and storage.get("cluster"):
+        faults.append("storage has both 'sentinel' and 'cluster': keep one")
+    return faults
+
+
+def _address(options: Mapping[str, Any]) -> str:
+    """Where the server is, without its password."""
+    path = options.get("path") or options.get("unix_socket_path")
+    if path:
+        return f"unix://{path}"
+    secure = options.get("ssl") or "SSL" in getattr(options.get("connection_class"), "__name__", "")
+    return (
+        f"{'rediss' if secure else 'redis'}://"
+        f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    )
+
+
+def _cluster_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """RedisCluster takes `ssl` where a pool takes a class of connections."""
+    rest = dict(options)
+    if rest.pop("connection_class", None) is not None:
+        rest["ssl"] = True
+    rest.pop("maint_notifications_config", None)
+    return rest
+
+
+def _ms(ttl: float) -> int:
+    return max(1, round(ttl * 1000))
+
+
+def _optional(value: bytes | None) -> tuple[int, bytes]:
+    return (0, b"") if value is None else (1, value)
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="replace")
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__

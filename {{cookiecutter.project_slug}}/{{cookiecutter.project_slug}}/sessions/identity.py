@@ -1,0 +1,98 @@
+"""The session's id: minted, carried by a signed cookie, turned into the store's key.
+
+The cookie is Tornado's signed value, version 2, of `token` or `token.lifetime`. The token is 256
+random bits. The store sees only its SHA-256, so that a dump of the store opens no session.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from tornado.escape import utf8
+from tornado.web import create_signed_value
+
+TOKEN_BYTES: Final = 32
+
+_LONGEST: Final = 512
+"""Characters of a cookie that is looked at; ours take about 200."""
+
+_SIGNED: Final = re.compile(
+    r"(2\|\d{1,2}:(?P<version>\d{1,9})\|10:(?P<time>\d{10})\|\d{1,3}:(?P<name>[^|]+)\|"
+    r"\d{1,3}:(?P<value>[A-Za-z0-9+/]+={0,2})\|)(?P<signature>[0-9a-f]{64})",
+    re.ASCII,
+)
+_VALUE: Final = re.compile(r"(?P<token>[A-Za-z0-9_-]{43})(?:\.(?P<lifetime>\d{1,10}))?", re.ASCII)
+
+
+class Cookie(NamedTuple):
+    """A session cookie whose signature holds. Whether a record exists is another question."""
+
+    token: str
+    signed_at: int
+    """Seconds since the epoch, by the clock of the server that signed."""
+    lifetime_s: int | None
+    """How long the visitor asked to be remembered; None where nothing was asked."""
+
+
+class CookieSigner:
+    """Signs and verifies the cookie called `name` with an application's `cookie_secret`.
+
+    Signing is Tornado's. Verifying accepts exactly what Tornado would, but is stricter on form,
+    several times faster, and silent: Tornado logs a refused cookie whole, and with it an id that
+    may still be good.
+    """
+
+    def __init__(
+        self, name: str, secret: str | bytes | Mapping[int, str | bytes], key_version: int | None
+    ) -> None:
+        versions = secret if isinstance(secret, Mapping) else {0: secret}
+        self._name = name
+        self._keys = {version: utf8(key) for version, key in versions.items()}
+        self._key_version = key_version or 0
+
+    def sign(self, token: str, lifetime_s: int | None, now: float) -> str:
+        """Return the cookie's value. `now` is in seconds since the epoch."""
+        value = token if lifetime_s is None else f"{token}.{lifetime_s}"
+        signed = create_signed_value(
+            self._keys, self._name, value, clock=lambda: now, key_version=self._key_version
+        )
+        return signed.decode()
+
+    def read(self, value: str | None, oldest: float) -> Cookie | None:
+        """Return what `value` carries, or None if it is none of ours or was signed before `oldest`.
+
+        Costs no trip: a guessed or mangled cookie never reaches the store.
+        """
+        if value is None or len(value) > _LONGEST:
+            return None
+        parts = _SIGNED.fullmatch(value)
+        if parts is None:
+            return None
+        signed, version, time, name, encoded, signature = parts.groups()
+        key = self._keys.get(int(version))
+        if key is None or name != self._name or int(time) < oldest:
+            return None
+        expected = hmac.digest(key, signed.encode(), "sha256").hex()
+        if not hmac.compare_digest(signature, expected):
+            return None
+        content = _VALUE.fullmatch(base64.b64decode(encoded).decode(errors="replace"))
+        if content is None:
+            return None
+        token, lifetime_s = content.groups()
+        return Cookie(token, int(time), None if lifetime_s is None else int(lifetime_s))
+
+
+def mint() -> str:
+    """Return a new token: 256 bits from the operating system, as 43 characters."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def hashed(token: str) -> str:
+    """Return what the store knows a token by."""
+    return hashlib.sha256(token.encode()).hexdigest()
