@@ -1,1 +1,3 @@
-"""The test suite: everything goes through HTTP or a module's public functions, as an owner would use them."""
+"""The test suite: everything goes through HTTP or a module's public functions, as an owner would
+use them.
+"""

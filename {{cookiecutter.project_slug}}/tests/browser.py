@@ -1,7 +1,9 @@
-"""A small browser for the tests: it keeps cookies, posts forms and follows redirects, and shows what a person sees.
+"""A small browser for the tests: it keeps cookies, posts forms and follows redirects, and shows
+what a person sees.
 
-Cookies are really parsed and really sent, attributes and expiry included; nothing is stubbed. `Secure` cookies are sent to
-http://localhost as browsers do. There is no JavaScript, as none of the pages needs any.
+Cookies are really parsed and really sent, attributes and expiry included; nothing is stubbed.
+`Secure` cookies are sent to http://localhost as browsers do. There is no JavaScript, as none of the
+pages needs any.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ _TAG = re.compile(r"<[^>]+>")
 
 @dataclass
 class Cookie:
-    """A cookie as the browser holds it. `expires` is in seconds since the epoch; None: until the browser is closed."""
+    """A cookie as the browser holds it. `expires` is in seconds since the epoch; None: until the
+    browser is closed.
+    """
 
     name: str
     value: str
@@ -36,7 +40,10 @@ class Cookie:
         """Read a Set-Cookie header. Attribute names are lower-case; one without a value has ""."""
         pair, *rest = header.split(";")
         name, _, value = pair.strip().partition("=")
-        attributes = {key.strip().lower(): text.strip() for key, _, text in (part.partition("=") for part in rest)}
+        attributes = {
+            key.strip().lower(): text.strip()
+            for key, _, text in (part.partition("=") for part in rest)
+        }
         expires: float | None = None
         if "max-age" in attributes:
             expires = now + float(attributes["max-age"])
@@ -47,7 +54,9 @@ class Cookie:
 
 @dataclass(frozen=True)
 class Page:
-    """An answer, after redirects. `url` is the path it came from; `set_cookies` are those of this answer alone."""
+    """An answer, after redirects. `url` is the path it came from; `set_cookies` are those of this
+    answer alone.
+    """
 
     status: int
     url: str
@@ -71,11 +80,17 @@ class Page:
         return _plain(self.text)
 
     def error_of(self, name: str) -> str:
-        """The message that belongs to the form field `name` by aria-describedby ("" when there is none)."""
+        """The message that belongs to the form field `name` by aria-describedby ("" when there is
+        none).
+        """
         tag = re.search(rf'<(?:input|textarea)[^>]*\bname="{re.escape(name)}"[^>]*>', self.text)
         described = re.search(r'aria-describedby="([^"]+)"', tag.group()) if tag else None
         for ident in described.group(1).split() if described else ():
-            found = re.search(rf'<p[^>]*\bid="{re.escape(ident)}"[^>]*\bclass="[^"]*field-error[^"]*"[^>]*>(.*?)</p>', self.text, re.DOTALL)
+            found = re.search(
+                rf'<p id="{re.escape(ident)}" class="field-error">(.*?)</p>',
+                self.text,
+                re.DOTALL,
+            )
             if found:
                 return _plain(found.group(1))
         return ""
@@ -98,19 +113,28 @@ class Browser:
         self._base_url = base_url
         self._clock = clock
 
-    async def get(self, path: str, *, follow: bool = True, headers: dict[str, str] | None = None) -> Page:
+    async def get(
+        self, path: str, *, follow: bool = True, headers: dict[str, str] | None = None
+    ) -> Page:
         """Open a page. `follow=False` returns a redirect itself."""
         return await self._send("GET", path, None, follow, headers)
 
     async def post(
-        self, path: str, *, follow: bool = True, headers: dict[str, str] | None = None, **fields: str
+        self,
+        path: str,
+        *,
+        follow: bool = True,
+        headers: dict[str, str] | None = None,
+        **fields: str,
     ) -> Page:
         """Send a form. `follow=False` returns a redirect itself."""
         return await self._send("POST", path, urlencode(fields), follow, headers)
 
     def close(self) -> None:
         """Close the browser: cookies without a lifetime are forgotten."""
-        self.cookies = {name: cookie for name, cookie in self.cookies.items() if cookie.expires is not None}
+        self.cookies = {
+            name: cookie for name, cookie in self.cookies.items() if cookie.expires is not None
+        }
 
     @property
     def session_cookie(self) -> Cookie | None:
@@ -121,9 +145,20 @@ class Browser:
         """Make an account and be logged in."""
         return await self.post("/register", username=username, password=password)
 
-    async def login(self, username: str = "ada", password: str = "correct horse", **fields: str) -> Page:
+    async def login(
+        self,
+        username: str = "ada",
+        password: str = "correct horse",
+        *,
+        next: str = "",
+        remember: bool = False,
+        follow: bool = True,
+    ) -> Page:
         """Log in with an account that exists."""
-        return await self.post("/login", username=username, password=password, **fields)
+        fields = {"username": username, "password": password, "next": next}
+        if remember:
+            fields["remember"] = "1"  # browsers leave out a box that is not checked
+        return await self._send("POST", "/login", urlencode(fields), follow, None)
 
     async def _send(
         self, method: str, path: str, body: str | None, follow: bool, headers: dict[str, str] | None
@@ -133,21 +168,31 @@ class Browser:
             if not (follow and 300 <= page.status < 400 and page.location):
                 return page
             target = urlsplit(urljoin(self._base_url + path, page.location))
-            assert f"{target.scheme}://{target.netloc}" == self._base_url, f"redirected away, to {page.location}"
+            assert f"{target.scheme}://{target.netloc}" == self._base_url, (
+                f"redirected away, to {page.location}"
+            )
             path = target.path + (f"?{target.query}" if target.query else "")
             if page.status != 307:
                 method, body = "GET", None
         raise AssertionError(f"more than {MAX_REDIRECTS} redirects, the last one to {path}")
 
-    async def _once(self, method: str, path: str, body: str | None, headers: dict[str, str] | None) -> Page:
+    async def _once(
+        self, method: str, path: str, body: str | None, headers: dict[str, str] | None
+    ) -> Page:
         now = self._clock()
         sent = {**self.headers, **(headers or {})}
-        cookies = [f"{cookie.name}={cookie.value}" for cookie in self.cookies.values() if (cookie.expires or now) >= now]
+        cookies = [
+            f"{cookie.name}={cookie.value}"
+            for cookie in self.cookies.values()
+            if (cookie.expires or now) >= now
+        ]
         if cookies and "Cookie" not in sent:
             sent["Cookie"] = "; ".join(cookies)
         if body is not None:
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
-        request = HTTPRequest(self._base_url + path, method=method, body=body, headers=sent, follow_redirects=False)
+        request = HTTPRequest(
+            self._base_url + path, method=method, body=body, headers=sent, follow_redirects=False
+        )
         response = await self._client.fetch(request, raise_error=False)
         if response.code == 599:
             raise response.error or AssertionError("no answer")

@@ -1,21 +1,23 @@
 """Fixtures of the whole suite.
 
-A test that asks for `app`, `http_client` or `make_browser` runs once per engine: on the embedded memory engine and on a
-real private server of the chosen one. pytest-tornado supplies `io_loop`, `http_client` and `base_url`.
+A test that asks for `app`, `http_client` or `make_browser` runs once per engine: on the embedded
+memory engine and on a real private server of the chosen one. pytest-tornado supplies `io_loop`,
+`http_client` and `base_url`.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
 from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 
+from {{cookiecutter.project_slug}}.accounts import PASSWORD_COST
 from {{cookiecutter.project_slug}}.app import App, make_app
 from {{cookiecutter.project_slug}}.settings import Settings
 
@@ -26,7 +28,7 @@ pytest_plugins = ["tests.server_{{cookiecutter.engine}}"]
 
 COOKIE_SECRET = "only-for-tests-" + "0123456789abcdef" * 2
 # The real parameters cost 50 ms and 19 MiB per password: right for a login page, wrong for a suite.
-CHEAP_HASHES = argon2.Parameters(argon2.Type.ID, 19, 16, 32, time_cost=1, memory_cost=8, parallelism=1)
+CHEAP_HASHES = replace(PASSWORD_COST, time_cost=1, memory_cost=8)
 
 MakeBrowser = Callable[..., Browser]
 
@@ -39,7 +41,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def _server(engine: str, request: pytest.FixtureRequest) -> Server | None:
-    """The server behind the engine; it is started by the first test that needs it. None for the memory engine."""
+    """The server behind the engine; it is started by the first test that needs it. None for the
+    memory engine.
+    """
     return None if engine == "memory" else request.getfixturevalue("server")
 
 
@@ -52,12 +56,14 @@ def storage(_server: Server | None) -> dict[str, Any]:
 @pytest.fixture
 def key_prefix() -> str:
     """A random prefix, so that tests that share a server cannot meet."""
-    return f"test-{secrets.token_hex(8)}"
+    return f"test_{secrets.token_hex(8)}"
 
 
 @pytest.fixture
 def settings(engine: str, _server: Server | None, key_prefix: str, tmp_path: Path) -> Settings:
-    """The app's settings, as outside debug. A test module overrides this fixture to change one: see test_throttle.py."""
+    """The app's settings, as outside debug. A test module overrides this fixture to change one: see
+    test_throttle.py.
+    """
     return Settings(
         session_engine=engine,
         cookie_secret=COOKIE_SECRET,

@@ -16,7 +16,8 @@ HOST = "127.0.0.1"
 class Server:
     """A running store server.
 
-    `storage` is what settings["pycket"]["storage"] takes; `options` is the same as fields of `Settings`.
+    `storage` is what settings["pycket"]["storage"] takes; `options` is the same as fields of
+    `Settings`.
     """
 
     storage: dict[str, Any]
@@ -37,5 +38,7 @@ def need(program: str) -> str:
     """The path of `program`. The test fails, and says what to install, where there is none."""
     path = shutil.which(program)
     if path is None:
-        pytest.fail(f"{program} is not installed: the suite starts a private one. Run `make test`, which installs it.")
+        pytest.fail(
+            f"{program} is missing; the suite starts a private one. `make test` installs it."
+        )
     return path

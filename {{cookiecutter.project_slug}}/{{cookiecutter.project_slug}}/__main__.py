@@ -1,4 +1,6 @@
-"""python -m {{cookiecutter.project_slug}}: read the settings, serve, and leave in good order. `--help` lists the options."""
+"""python -m {{cookiecutter.project_slug}}: read the settings, serve, and leave in good order.
+`--help` lists the options.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,10 @@ import asyncio
 import errno
 import logging
 import os
+import re
 import signal
 import socket
 import sys
-from urllib.parse import urlsplit
 
 import tornado.autoreload
 import tornado.netutil
@@ -20,15 +22,17 @@ from .accounts import DatabaseUnavailable
 from .app import make_app
 from .proxies import make_server
 from .sessions import ConfigurationError, StoreUnavailable
-from .settings import MEMORY_ENGINE, Settings, read_settings
+from .settings import Settings, memory_engine, read_settings
 
-shutdown_timeout_s = 10.0  # for the requests in flight; keep it below the patience of whatever sends SIGTERM
+shutdown_timeout_s = 8.0  # for requests in flight; `docker stop` waits 10 s before it kills
 max_body_bytes = 1024 * 1024  # no form here is larger; raise it when you accept uploads
 
 HOW_TO_START = {
     "redis": "redis-server --port {port}",  # engine: redis
     "memcached": "memcached -p {port}",  # engine: memcached
 }
+
+_LOCAL = ("", "127.0.0.1", "0.0.0.0", "::1", "::", "localhost")
 
 log = logging.getLogger(__package__)
 
@@ -46,20 +50,19 @@ def main() -> None:
     except StoreUnavailable as error:
         sys.exit(_store_is_down(settings, error))
     except DatabaseUnavailable as error:
-        sys.exit(
-            f"The database at {error.address} does not answer ({error.cause}). Start it or correct DATABASE_URL, "
-            f"or take a SQLite file: DATABASE_URL={Settings.database_url}"
-        )
+        sys.exit(_database_is_down(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    shown = "localhost" if settings.address in ("127.0.0.1", "::1", "localhost", "", "0.0.0.0", "::") else settings.address
-    print(f"Serving on http://{shown}:{settings.port} (sessions: {settings.session_engine}; Ctrl-C ends it)", flush=True)
+    host = "localhost" if settings.address in _LOCAL else settings.address
+    print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
     parent = _fork(settings.processes) if settings.processes > 1 else None
     asyncio.run(_serve(settings, sockets, parent))
 
 
 async def _check(settings: Settings) -> None:
-    """See that store and database answer, and create the tables: before any process is forked, so that only one does."""
+    """See that store and database answer, and create the tables: before any process is forked, so
+    that only one does.
+    """
     app = make_app(settings)
     try:
         await app.start()
@@ -70,7 +73,9 @@ async def _check(settings: Settings) -> None:
 async def _serve(settings: Settings, sockets: list[socket.socket], parent: int | None) -> None:
     """Answer requests until told to stop; then finish those in flight, and let go of everything."""
     app = make_app(settings)
-    server = make_server(app, settings.trusted_proxies, max_body_size=max_body_bytes, max_buffer_size=max_body_bytes)
+    server = make_server(
+        app, settings.trusted_proxies, max_body_size=max_body_bytes, max_buffer_size=max_body_bytes
+    )
     server.add_sockets(sockets)
     if settings.debug:
         tornado.autoreload.start()
@@ -95,7 +100,8 @@ async def _told_to_stop(parent: int | None) -> None:
 
 
 def _fork(processes: int) -> int:
-    """Fork, and return in each child a file descriptor that becomes readable when the parent is told to stop, or dies.
+    """Fork, and return in each child a file descriptor that becomes readable when the parent is
+    told to stop, or dies.
 
     The parent stays here: it starts children again that fail, and exits after the last one.
     """
@@ -114,25 +120,33 @@ def _fork(processes: int) -> int:
 
 
 def _bind(settings: Settings) -> list[socket.socket]:
-    where = f"{settings.address or 'every address'}, port {settings.port}"
+    port, address = settings.port, settings.address
     try:
-        return tornado.netutil.bind_sockets(settings.port, settings.address)
+        return tornado.netutil.bind_sockets(port, address)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            fault = f"{where}: something else listens there already. Stop it, or take another port: PORT={settings.port + 1}"
-        elif error.errno in (errno.EACCES, errno.EPERM):
-            fault = f"{where}: not permitted. Ports below 1024 need privileges: take a higher one, PORT=8888"
-        else:
-            fault = f"{where}: cannot listen there ({error.strerror}). Use an ADDRESS of this machine, for example 127.0.0.1"
-        raise ConfigurationError([fault]) from None
+        match error.errno:
+            case errno.EADDRINUSE:
+                fault = f"port {port} is in use: stop what listens there, or write PORT={port + 1}"
+            case errno.EACCES | errno.EPERM:
+                fault = f"port {port} is not permitted: write one above 1023, for example PORT=8888"
+            case _:
+                fault = f"{error.strerror}: write an ADDRESS of this machine, such as 127.0.0.1"
+    raise ConfigurationError([f"Cannot listen on {address}: {fault}"])
 
 
 def _store_is_down(settings: Settings, error: StoreUnavailable) -> str:
-    port = urlsplit(str(error.address)).port
-    start = HOW_TO_START[settings.session_engine].format(port=port)
+    found = re.search(r":(\d+)\b", error.address)
+    start = HOW_TO_START[settings.session_engine].format(port=found[1] if found else "")
     return (
-        f"The session store, {error.address}, does not answer. Start it: {start} - "
-        f"or do without it: make run ENGINE={MEMORY_ENGINE}"
+        f"The session store at {error.address} does not answer ({error.cause}). "
+        f"Start it: {start} - or do without it: make run ENGINE={memory_engine}"
+    )
+
+
+def _database_is_down(error: DatabaseUnavailable) -> str:
+    return (
+        f"The database at {error.address} does not answer ({error.cause}). "
+        f"Start it, or take a file: DATABASE_URL={Settings.database_url}"
     )
 
 

@@ -1,7 +1,8 @@
 """Who has an account: usernames and password hashes, in a database.
 
-The handlers call `Accounts`; it belongs to the application. Add what your users have more of (an e-mail address, say) as columns
-of `User`, and bring in Alembic once there is data to keep: `start` creates tables, it does not change them.
+The handlers call `Accounts`; it belongs to the application. Add what your users have more of (an
+e-mail address, say) as columns of `User`, and bring in Alembic once there is data to keep: `start`
+creates tables, it does not change them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ max_password_bytes = 1024
 database_timeout_s = 5
 hashing_threads = 2  # each works with the memory of PASSWORD_COST; the others wait their turn
 
-# Argon2id, as the OWASP Password Storage Cheat Sheet recommends it: 19 MiB, two passes. When this changes, each user's hash is
-# renewed at the next login.
+# Argon2id, as the OWASP Password Storage Cheat Sheet recommends it: 19 MiB, two passes. When this
+# changes, each user's hash is renewed at the next login.
 PASSWORD_COST = argon2.Parameters(
     type=argon2.Type.ID,
     version=19,
@@ -77,7 +78,9 @@ class DatabaseUnavailable(HTTPError):
 
 
 def username_key(username: str) -> str:
-    """What makes two usernames the same: compatible forms and case do not count, nor do spaces around it."""
+    """What makes two usernames the same: compatible forms and case do not count, nor do spaces
+    around it.
+    """
     folded = unicodedata.normalize("NFKC", username).strip().casefold()
     return unicodedata.normalize("NFKC", folded)  # folding can undo normalisation
 
@@ -112,7 +115,7 @@ def check_password(password: str, username: str) -> None:
 
 
 class _UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC on every database; SQLite alone would give it back without a zone."""
+    """An aware datetime in UTC on every database: SQLite alone would forget the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -137,13 +140,16 @@ class User(Table):
 
 
 class Accounts:
-    """The users of one application. Every method but `close` raises DatabaseUnavailable when the database is gone."""
+    """The users of one application. Every method but `close` raises DatabaseUnavailable when the
+    database is gone.
+    """
 
     def __init__(self, database_url: str, cost: argon2.Parameters = PASSWORD_COST) -> None:
         self.address = make_url(database_url).render_as_string(hide_password=True)
         self._engine = _engine(database_url)
         self._hasher = argon2.PasswordHasher.from_parameters(cost)
-        # Argon2 is meant to be slow: it has threads of its own, so that it holds up neither the event loop nor other work.
+        # Argon2 is meant to be slow: it has threads of its own, so that it holds up neither the
+        # event loop nor other work.
         self._pool = ThreadPoolExecutor(hashing_threads, thread_name_prefix="argon2")
 
     async def start(self) -> None:
@@ -177,12 +183,15 @@ class Accounts:
                 session.add(user)
                 await session.commit()
         except exc.IntegrityError:
-            # The database decides: of two people who ask at the same time, it lets one in. Looking first would let in both.
+            # The database decides: of two people who ask at the same time, it lets one in. Looking
+            # first would let in both.
             raise UsernameTaken("This username is taken. Choose another.") from None
         return user
 
     async def authenticate(self, username: str, password: str) -> User | None:
-        """Return the user with this name and password; None for a wrong name and a wrong password alike."""
+        """Return the user with this name and password; None for a wrong name and a wrong password
+        alike.
+        """
         user = await self._find(User.username_key == username_key(username))
         if not await self._verify(user, password) or user is None:
             return None
@@ -224,7 +233,8 @@ class Accounts:
             return False  # before hashing: no password is that long, and hashing megabytes is work
 
         def verify() -> bool:
-            # Without a user, a hash of nobody's password is checked: the time must not tell whether a name exists.
+            # Without a user, a hash of nobody's password is checked: the time must not tell whether
+            # a name exists.
             hash_ = user.password_hash if user is not None else self._nobodys_hash
             try:
                 return self._hasher.verify(hash_, _normal(password))
@@ -255,7 +265,10 @@ class Accounts:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncSession]:
-        async with self._reaching_the_database(), AsyncSession(self._engine, expire_on_commit=False) as session:
+        async with (
+            self._reaching_the_database(),
+            AsyncSession(self._engine, expire_on_commit=False) as session,
+        ):
             yield session
 
     @asynccontextmanager
@@ -263,21 +276,29 @@ class Accounts:
         try:
             yield
         except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, OSError) as error:
-            raise DatabaseUnavailable(self.address, getattr(error, "orig", None) or error) from error
+            raise DatabaseUnavailable(
+                self.address, getattr(error, "orig", None) or error
+            ) from error
 
 
 def _engine(database_url: str) -> AsyncEngine:
     if make_url(database_url).get_backend_name() != "sqlite":
         timeouts = {"timeout": database_timeout_s, "command_timeout": database_timeout_s}
-        return create_async_engine(database_url, pool_pre_ping=True, pool_timeout=database_timeout_s, connect_args=timeouts)
+        return create_async_engine(
+            database_url, pool_pre_ping=True, pool_timeout=database_timeout_s, connect_args=timeouts
+        )
 
     engine = create_async_engine(database_url, connect_args={"timeout": database_timeout_s})
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")  # readers and the one writer do not wait for each other
-        cursor.execute(f"PRAGMA busy_timeout={database_timeout_s * 1000}")  # writers wait for each other, instead of failing
+        cursor.execute(
+            "PRAGMA journal_mode=WAL"
+        )  # readers and the one writer do not wait for each other
+        cursor.execute(
+            f"PRAGMA busy_timeout={database_timeout_s * 1000}"
+        )  # writers wait for each other, instead of failing
         cursor.close()
 
     return engine
@@ -290,15 +311,37 @@ def _normal(password: str) -> str:
 
 def _too_long(password: str) -> bool:
     # As typed, and as hashed: normalising can make it longer.
-    return max(len(password.encode()), len(_normal(password[:max_password_bytes]).encode())) > max_password_bytes
+    return (
+        max(len(password.encode()), len(_normal(password[:max_password_bytes]).encode()))
+        > max_password_bytes
+    )
 
 
 @lru_cache(maxsize=1)
 def _common_passwords() -> frozenset[str]:
-    return frozenset((Path(__file__).parent / "common_passwords.txt").read_text(encoding="utf-8").split())
+    return frozenset(
+        (Path(__file__).parent / "common_passwords.txt").read_text(encoding="utf-8").split()
+    )
 
 
-# Code points that show nothing although they are no control or format characters: fillers and variation selectors.
+# Code points that show nothing although they are no control or format characters: fillers and
+# variation selectors.
 _INVISIBLE = frozenset(
-    map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0))
+    map(
+        chr,
+        (
+            0x034F,
+            0x115F,
+            0x1160,
+            0x17B4,
+            0x17B5,
+            0x180B,
+            0x180C,
+            0x180D,
+            0x180F,
+            0x2800,
+            0x3164,
+            0xFFA0,
+        ),
+    )
 ) | frozenset(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))

@@ -1,6 +1,7 @@
 """The application: its routes, its Tornado settings, and what lives as long as it does.
 
-`__main__` and the tests call `make_app`, then await `App.start` before the first request and `App.close` after the last.
+`__main__` and the tests call `make_app`, then await `App.start` before the first request and
+`App.close` after the last.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ ROUTES = [
 
 
 def make_app(settings: Settings) -> App:
-    """Return the application, not yet started. Raises ConfigurationError when the session settings cannot work."""
+    """Return the application, not yet started. Raises ConfigurationError when the session settings
+    cannot work.
+    """
     return App(settings)
 
 
 class App(Application):
-    """A Tornado application and its parts; handlers reach them as `self.application.accounts` and so on."""
+    """A Tornado application and its parts; handlers reach them as `self.application.accounts` and
+    so on.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(ROUTES, **_tornado_settings(settings))
@@ -49,7 +54,9 @@ class App(Application):
         """True from the moment of shutdown: connections are no longer kept alive."""
 
     async def start(self) -> None:
-        """Get ready: the tables exist, store and database answer. Raises StoreUnavailable, DatabaseUnavailable."""
+        """Get ready: the tables exist, store and database answer. Raises StoreUnavailable,
+        DatabaseUnavailable.
+        """
         await self.store.ping()
         await self.accounts.start()
 
@@ -74,7 +81,8 @@ def _tornado_settings(settings: Settings) -> dict[str, Any]:
         "cookie_secret": settings.cookie_secret or None,
         "key_version": settings.key_version,
         "pycket": settings.pycket,
-        # Refuses form posts from other sites by the headers every browser sends. It replaces xsrf_cookies: forms need no token.
+        # Refuses form posts from other sites by the headers every browser sends. It replaces
+        # xsrf_cookies: forms need no token.
         "cross_origin_protection": True,
         "login_url": "/login",
         "template_path": str(here / "templates"),

@@ -1,7 +1,7 @@
 """Log lines that can be told apart: each carries the id of the request it belongs to.
 
-`__main__` calls `configure`; handlers/base.py sets `request_id`, sends it as X-Request-ID and shows it on error pages, so that a
-person can tell you which lines to look for.
+`__main__` calls `configure`; handlers/base.py sets `request_id`, sends it as X-Request-ID and shows
+it on error pages, so that a person can tell you which lines to look for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """An HTTP server that believes X-Forwarded-* headers only from proxies it was told to trust.
 
-Tornado's `xheaders=True` believes whoever connects, and lets X-Real-Ip overrule X-Forwarded-For: any visitor could choose
-the address that the login throttle counts. This server removes what cannot be trusted before Tornado looks.
+Tornado's `xheaders=True` believes whoever connects, and lets X-Real-Ip overrule X-Forwarded-For:
+any visitor could choose the address that the login throttle counts. This server removes what cannot
+be trusted before Tornado looks.
 """
 
 from __future__ import annotations
@@ -18,23 +19,30 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 
-# A proxy sets or extends the first two. The others it may pass on as the visitor wrote them, and Tornado prefers them.
+# A proxy sets or extends the first two. The others it may pass on as the visitor wrote them, and
+# Tornado prefers them.
 _FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto")
 _NEVER = ("X-Real-Ip", "X-Scheme")
 
 
 def make_server(app: Any, trusted_proxies: tuple[str, ...], **options: Any) -> HTTPServer:
-    """Return a server for `app`; `options` are those of HTTPServer. Without proxies no such header is believed."""
+    """Return a server for `app`; `options` are those of HTTPServer. Without proxies no such header
+    is believed.
+    """
     if not trusted_proxies:
         return HTTPServer(app, **options)
     return _BehindProxies(app, xheaders=True, trusted_downstream=list(trusted_proxies), **options)
 
 
 class _BehindProxies(HTTPServer):
-    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
         delegate = super().start_request(server_conn, request_conn)
-        # Between requests of a connection Tornado puts the peer's own address back: this is not a forwarded one.
-        peer: str = request_conn.context.remote_ip  # type: ignore[attr-defined]  # HTTPConnection does not declare it
+        # Between requests of a connection Tornado puts the peer's own address back: this is not a
+        # forwarded one.
+        # HTTPConnection declares no context, HTTP1Connection has one.
+        peer: str = request_conn.context.remote_ip  # type: ignore[attr-defined]
         return _Cleaned(delegate, trusted=peer in (self.trusted_downstream or ()))
 
 

@@ -1,7 +1,7 @@
-"""The app's settings: read once at start, from the command line, a config file and the environment.
+"""The app's settings: read once, at start, from command line, config file and environment.
 
-`__main__` calls `read_settings`; everything else is handed a `Settings`. To add a setting, add a field to `Settings`, a row to
-`OPTIONS`, and, if it can be wrong, a check to `_faults`.
+`__main__` calls `read_settings`; everything else is handed a `Settings`. To add a setting, add a
+field to `Settings`, a row to `OPTIONS`, and, if it can be wrong, a check to `_faults`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import argon2
 from sqlalchemy.engine import make_url
@@ -22,10 +21,11 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from tornado.options import Error, OptionParser
 
 from .accounts import PASSWORD_COST
-from .sessions import ConfigurationError
+from .sessions import ConfigurationError, SessionConfig
+from .sessions.engines import ENGINES
 
 min_secret_characters = 32
-MEMORY_ENGINE = "memory"
+memory_engine = "memory"
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +36,14 @@ class Settings:
 
     port: int = 8888
     address: str = "127.0.0.1"
-    """Address to listen on; "" is every address of the machine."""
     debug: bool = False
     session_engine: str = "{{cookiecutter.engine}}"
     redis_url: str = field(default="redis://localhost:6379", repr=False)  # engine: redis
     memcached_servers: tuple[str, ...] = ("localhost:11211",)  # engine: memcached
     cookie_secret: str | Mapping[int, str] = field(default="", repr=False)
-    """One secret, or secrets by version during a rotation; `key_version` is the one that signs."""
+    """One secret, or secrets by version during a rotation."""
     key_version: int | None = None
+    """Which secret of a rotation signs; the others are still accepted."""
     database_url: str = field(default="sqlite+aiosqlite:///app.db", repr=False)
     trusted_proxies: tuple[str, ...] = ()
     processes: int = 1
@@ -51,7 +51,7 @@ class Settings:
     # Not options: fixed for an app, varied by its tests.
     key_prefix: str = "{{cookiecutter.project_slug}}"
     """What the store's keys begin with. Two apps that share a server must differ here."""
-    password_cost: argon2.Parameters = PASSWORD_COST
+    password_cost: argon2.Parameters = field(default_factory=lambda: PASSWORD_COST)
 
     @property
     def secure(self) -> bool:
@@ -72,197 +72,219 @@ class Settings:
         }
 
 
-@dataclass(frozen=True)
-class _Option:
-    """A setting people can give. The default is that of the field with the same name."""
-
-    name: str
-    type: type
-    help: str
-    convert: Callable[[str], Any] | None = None
-    """Turns the text into the field's value; raises ValueError with a sentence for people."""
-
-
 def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Return the settings from a command line (`args[0]` is the program) and an environment.
 
-    A flag wins over the config file, the file over the environment, the environment over the default. An empty
-    variable counts as absent. Raises ConfigurationError with every fault, one line each; `--help` exits.
+    A flag wins over the config file, the file over the environment, the environment over the
+    default. An empty variable counts as absent. Raises ConfigurationError with every fault, one
+    line each; `--help` exits.
     """
-    parser, faults = _parser(), []
-    arguments = list(_expand_flags(args[1:], parser))
-    faults += _read_environment(parser, environ)
-    config = next((arg.partition("=")[2] for arg in reversed(arguments) if re.match(r"--?config=", arg)), parser.config)
-    if config:
+    parser = _parser()
+    arguments = list(_with_values(args[1:]))
+    faults = _read_environment(parser, environ)
+    if config := _config_path(arguments) or parser.config:
         faults += _read_file(parser, config)
     for argument in arguments:
         faults += _read_argument(parser, argument)
 
     values: dict[str, Any] = {}
     for option in OPTIONS:
-        given = parser[option.name]
-        if given is None or option.name == "config":
+        text = parser[option.name]
+        if text is None or option.name == "config":
             continue
         try:
-            values[option.name] = option.convert(given) if option.convert else given
+            values[option.name] = option.convert(text) if option.convert else text
         except ValueError as error:
-            faults.append(f"{_sources(option.name)}: {error}")
+            faults.append(f"{_both_names(option.name)}: {error}")
+            # Anything will do: it only has to pass the checks that follow, not to be used.
+            values[option.name] = _placeholders.get(option.name, getattr(Settings, option.name))
     if isinstance(secret := values.get("cookie_secret"), dict):
         values["key_version"] = next(iter(secret))
     settings = Settings(**values)
-    faults += _faults(settings, secret_given="cookie_secret" in values or any("COOKIE_SECRET" in fault for fault in faults))
+    faults += _faults(settings)
     if faults:
         raise ConfigurationError(faults)
-    return settings if settings.cookie_secret else _with_random_secret(values)
+    if not settings.cookie_secret:
+        log.warning(
+            "COOKIE_SECRET is not set: using a random one, so that a restart logs everybody out"
+        )
+        settings = replace(settings, cookie_secret=secrets.token_urlsafe(48))
+    return settings
 
 
-# --- The checks -------------------------------------------------------------------------------------------------------
-
-
-def _faults(settings: Settings, *, secret_given: bool) -> list[str]:
+def _faults(settings: Settings) -> list[str]:
     """Everything that is wrong with values that could be read, one sentence each."""
     faults = []
+    engine, processes = settings.session_engine, settings.processes
     if not 0 < settings.port < 65536:
-        faults.append(f"PORT {settings.port} is no TCP port: use a number from 1 to 65535, for example 8888")
-    if settings.session_engine not in ENGINES:
-        faults.append(f"SESSION_ENGINE {settings.session_engine!r} is unknown: use {' or '.join(map(repr, ENGINES))}")
-    if settings.processes < 1:
-        faults.append(f"PROCESSES {settings.processes} serves nobody: use 1 or more")
-    elif settings.processes > 1 and settings.session_engine == MEMORY_ENGINE:
+        faults.append(f"PORT {settings.port} is no TCP port: write 1 to 65535, for example 8888")
+    if engine not in ENGINES:
+        faults.append(f"SESSION_ENGINE {engine!r} is unknown: write {' or '.join(ENGINES)}")
+    if processes < 1:
+        faults.append(f"PROCESSES {processes} would serve nobody: write 1 or more")
+    elif processes > 1 and engine == memory_engine:
         faults.append(
-            f"PROCESSES {settings.processes} cannot share the memory engine, each would know only its own sessions: "
-            f"use PROCESSES=1, or SESSION_ENGINE={Settings.session_engine}"
+            f"PROCESSES {processes} cannot share the memory engine, each would keep sessions of "
+            f"its own: write PROCESSES=1, or SESSION_ENGINE={Settings.session_engine}"
         )
-    elif settings.processes > 1 and settings.debug:
-        faults.append(f"PROCESSES {settings.processes} cannot reload in debug mode: use PROCESSES=1, or DEBUG=false")
-    if not settings.cookie_secret and not settings.debug and not secret_given:
+    elif processes > 1 and settings.debug:
         faults.append(
-            "COOKIE_SECRET is missing: write one to .env, made with "
-            'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+            f"PROCESSES {processes} cannot reload in debug mode: write PROCESSES=1 or DEBUG=false"
         )
+    if not settings.cookie_secret and not settings.debug:
+        faults.append(
+            "COOKIE_SECRET is missing: put one into .env, made with "
+            "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    if engine in ENGINES:
+        # The sessions package knows best what its engine takes.
+        probe = {"pycket": settings.pycket, "cookie_secret": "-", "debug": settings.debug}
+        try:
+            SessionConfig.from_settings(probe)
+        except ConfigurationError as error:
+            faults += error.faults
     return faults
 
 
-ENGINES = (
-    "redis",  # engine: redis
-    "memcached",  # engine: memcached
-    MEMORY_ENGINE,
-)
-
-
-# --- From text to values ----------------------------------------------------------------------------------------------
+# From text to values. Each function raises ValueError: what is wrong, and what to write instead.
+# No message holds the value of a secret or of a URL, as it may end up in a log.
 
 
 def _secret(text: str) -> str | dict[int, str]:
-    """One secret, or `1:new,0:old` during a rotation: the first signs, the others are still accepted."""
+    """One secret, or `1:new,0:old` during a rotation: the first signs, the others still count."""
     if not re.match(r"\d+:", text):
-        return _checked_secret(text)
+        return _good_secret(text)
     versions: dict[int, str] = {}
     for part in text.split(","):
-        version, colon, secret = part.strip().partition(":")
-        if not colon or not version.isdecimal():
-            raise ValueError("a rotation has the form 1:new-secret,0:old-secret, and one part of it has no number")
-        if int(version) in versions:
-            raise ValueError(f"a rotation has the form 1:new-secret,0:old-secret, and version {int(version)} is there twice")
-        versions[int(version)] = _checked_secret(secret)
+        number, _, secret = part.strip().partition(":")
+        if not number.isdecimal() or int(number) in versions:
+            raise ValueError("a rotation needs a number of its own for each: write 1:new,0:old")
+        versions[int(number)] = _good_secret(secret)
     return versions
 
 
-def _checked_secret(secret: str) -> str:
-    # The value itself is in no message: these lines end up in logs.
-    if re.search(r"change[-_ ]?me|place[-_ ]?holder|replace[-_ ]|your[-_ ]?(cookie[-_ ]?)?secret|insert[-_ ]", secret, re.IGNORECASE):
-        raise ValueError("this is a placeholder that everybody knows; write a random secret of your own")
+def _good_secret(secret: str) -> str:
+    if _PLACEHOLDER.search(secret):
+        raise ValueError("this is a placeholder that everybody knows; write a random one")
     if len(secret) < min_secret_characters:
-        raise ValueError(f"{len(secret)} characters are too few; write at least {min_secret_characters}, at random")
+        raise ValueError(
+            f"{len(secret)} characters are too few; write at least {min_secret_characters}, random"
+        )
     return secret
 
 
+_PLACEHOLDER = re.compile(
+    r"change[-_ ]?(me|this)|place[-_ ]?holder|replace[-_ ]|insert[-_ ]|your[-_ ].*secret",
+    re.IGNORECASE,
+)
+
+
 def _database_url(text: str) -> str:
-    """The URL with an asynchronous driver: `postgres://` and `postgresql://` become asyncpg, `sqlite://` aiosqlite."""
+    """The URL with an asynchronous driver, whatever the host's control panel calls it."""
     scheme, _, rest = text.partition("://")
-    text = f"{_DRIVERS.get(scheme, scheme)}://{rest}"
     try:
-        url = make_url(text)
+        url = make_url(f"{_DRIVERS.get(scheme, scheme)}://{rest}")
         is_async = url.get_dialect().is_async
-    except (ArgumentError, NoSuchModuleError, ImportError):
-        # Not the text, nor the cause: both may hold a password.
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
         raise ValueError(
-            "this is no database URL the app knows; write sqlite+aiosqlite:///app.db or postgresql://user:password@host/name"
+            "the app cannot use this; write sqlite+aiosqlite:///app.db or "
+            "postgresql://user:password@host/name"
         ) from None
     if not is_async:
         raise ValueError(
-            f"{url.drivername} would block the event loop; write sqlite+aiosqlite://... or postgresql+asyncpg://..."
+            f"{url.drivername} would block the event loop; "
+            "write sqlite+aiosqlite://... or postgresql+asyncpg://..."
         )
     if url.drivername == "postgresql+asyncpg" and "sslmode" in url.query:
-        # libpq's name, in the URLs that most hosts hand out; asyncpg's is "ssl".
-        query = dict(url.query)
-        url = url.set(query={**{k: v for k, v in query.items() if k != "sslmode"}, "ssl": query["sslmode"]})
+        # libpq's name for it, which most hosts put into their URLs; asyncpg's is "ssl".
+        others = {name: value for name, value in url.query.items() if name != "sslmode"}
+        url = url.set(query={**others, "ssl": url.query["sslmode"]})
     return url.render_as_string(hide_password=False)
 
 
-_DRIVERS = {"postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+_DRIVERS = {
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "sqlite": "sqlite+aiosqlite",
+}
 
 
-def _proxies(text: str) -> tuple[str, ...]:
+def _addresses(text: str) -> tuple[str, ...]:
     addresses = _list(text)
     for address in addresses:
         try:
             ipaddress.ip_address(address)
         except ValueError:
             raise ValueError(
-                f"{address!r} is no IP address; write each proxy's own, for example 127.0.0.1,::1 (no names, no networks)"
+                f"{address!r} is no IP address; write each proxy's own, for example "
+                "127.0.0.1,::1 (neither names nor networks)"
             ) from None
     return addresses
-
-
-def _redis_url(text: str) -> str:  # engine: redis
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):  # engine: redis
-        raise ValueError("this is no Redis URL; write redis://host:6379, rediss://... or unix:///path")  # engine: redis
-    return text  # engine: redis
 
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _with_random_secret(values: dict[str, Any]) -> Settings:
-    log.warning("COOKIE_SECRET is not set: using a random one until the next start, when everybody is logged out")
-    return Settings(**{**values, "cookie_secret": secrets.token_urlsafe(48)})
+# Where the values come from.
 
 
-# --- Sources ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Option:
+    """A setting that people can give; the field of the same name has the default."""
+
+    name: str
+    type: type
+    help: str
+    convert: Callable[[str], Any] | None = None
+    """Makes the field's value of the text."""
+
 
 OPTIONS = (
     _Option("port", int, "TCP port to listen on"),
-    _Option("address", str, "address to listen on; 0.0.0.0 for every one of the machine"),
-    _Option("debug", bool, "for development: reloads, shows tracebacks, allows cookies without HTTPS"),
-    _Option("session_engine", str, "where sessions are kept: " + " or ".join(ENGINES)),
-    _Option("redis_url", str, "redis://, rediss:// or unix:// URL of the session store", _redis_url),  # engine: redis
-    _Option("memcached_servers", str, "host:port of the session store, comma-separated", _list),  # engine: memcached
-    _Option("cookie_secret", str, "signs cookies; 1:new,0:old while it is rotated. Better in the environment", _secret),
+    _Option("address", str, "address to listen on; 0.0.0.0 is every one of the machine"),
+    _Option("debug", bool, "for development: reloads, shows tracebacks, works without HTTPS"),
+    _Option("session_engine", str, f"where sessions are kept: {' or '.join(ENGINES)}"),
+    _Option("redis_url", str, "address of the session store"),  # engine: redis
+    _Option("memcached_servers", str, "host:port of the store", _list),  # engine: memcached
+    _Option("cookie_secret", str, "signs cookies; 1:new,0:old during a rotation", _secret),
     _Option("database_url", str, "SQLAlchemy URL of the accounts", _database_url),
-    _Option("trusted_proxies", str, "addresses whose X-Forwarded-* headers are believed, comma-separated", _proxies),
+    _Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", _addresses),
     _Option("processes", int, "how many processes serve"),
-    _Option("config", str, "Python file that sets options by name; it is executed, so let nobody else write it"),
+    _Option("config", str, "Python file that sets options by name; it is executed"),
 )
+
+_placeholders: dict[str, Any] = {"cookie_secret": "-"}
 
 
 def _parser() -> OptionParser:
-    """A parser of our own: tornado.options.options is global and cannot be defined twice in a process."""
+    """A parser of our own: tornado.options.options is global and can be defined only once."""
     parser = OptionParser()
     for option in OPTIONS:
         default = getattr(Settings, option.name, None)
         shown = ",".join(default) if isinstance(default, tuple) else default
-        about = f"{option.help} (default {shown})" if shown not in (None, "") else option.help
-        parser.define(option.name, type=option.type, help=f"{about} [{option.name.upper()}]", group="application")
+        about = f"{option.help} [{option.name.upper()}]"
+        if shown not in (None, ""):
+            about += f" (default {shown})"
+        parser.define(option.name, type=option.type, help=about, group="settings")
     return parser
 
 
-def _expand_flags(arguments: Iterable[str], parser: OptionParser) -> Iterable[str]:
+def _with_values(arguments: Iterable[str]) -> Iterable[str]:
     """`--debug` is short for `--debug=true`."""
-    flags = {option.name.replace("_", "-") for option in OPTIONS if option.type is bool}
+    flags = {option.name for option in OPTIONS if option.type is bool}
     for argument in arguments:
-        yield f"{argument}=true" if argument.lstrip("-").replace("_", "-") in flags else argument
+        bare_flag = _option_name(argument) in flags and "=" not in argument
+        yield f"{argument}=true" if bare_flag else argument
+
+
+def _config_path(arguments: Sequence[str]) -> str | None:
+    paths = [a.partition("=")[2] for a in arguments if _option_name(a) == "config"]
+    return paths[-1] if paths else None
+
+
+def _option_name(argument: str) -> str:
+    return argument.lstrip("-").partition("=")[0].replace("-", "_")
 
 
 def _read_environment(parser: OptionParser, environ: Mapping[str, str]) -> list[str]:
@@ -277,44 +299,46 @@ def _read_file(parser: OptionParser, path: str) -> list[str]:
     try:
         parser.parse_config_file(path, final=False)
     except OSError as error:
-        return [f"{_sources('config')}: {path} cannot be read ({error.strerror}); write the path of a file that exists"]
-    except Exception as error:  # the file is a program: it can fail in any way
-        return [f"{_sources('config')}: {path} failed with {type(error).__name__}: {error}"]
+        return [f"{_both_names('config')}: {path} cannot be read ({error.strerror})"]
+    except Exception as error:  # noqa: BLE001 - it is a program, and can fail in any way
+        return [f"{_both_names('config')}: {path} failed: {type(error).__name__}: {error}"]
     return []
 
 
 def _read_argument(parser: OptionParser, argument: str) -> list[str]:
-    name, equals, value = argument.lstrip("-").partition("=")
-    name = name.replace("-", "_")
-    if name == "help":
+    name = _option_name(argument)
+    if argument.startswith("-") and name in ("help", "h"):
         parser.parse_command_line(["", "--help"])  # prints and exits
-    option = next((option for option in OPTIONS if option.name == name), None)
     if not argument.startswith("-"):
         return [f"{argument!r} is no option: options have the form --port=8888"]
+    option = next((option for option in OPTIONS if option.name == name), None)
     if option is None:
         near = difflib.get_close_matches(name, [option.name for option in OPTIONS], n=1)
-        hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "see --help"
+        hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "--help lists all"
         return [f"{argument.partition('=')[0]} is no option: {hint}"]
-    if not equals:
+    if "=" not in argument:
         return [f"{argument} needs a value: write {argument}=..."]
-    return _set(parser, option, value)
+    return _set(parser, option, argument.partition("=")[2])
 
 
 def _set(parser: OptionParser, option: _Option, value: str) -> list[str]:
-    # Tornado takes every word but "false", "f" and "0" for true, "off" included.
-    if option.type is bool and value.lower() not in ("true", "t", "1", "yes", "on", "false", "f", "0", "no", "off"):
-        return [f"{_sources(option.name)}: {value!r} is neither yes nor no; write true or false"]
     if option.type is bool:
-        value = "true" if value.lower() in ("true", "t", "1", "yes", "on") else "false"
+        # Tornado takes every word but "false", "f" and "0" for true, "off" included.
+        if value.lower() not in _BOOLEANS:
+            return [f"{_both_names(option.name)}: {value!r} is unclear; write true or false"]
+        value = str(_BOOLEANS[value.lower()])
     try:
         parser.parse_command_line(["", f"--{option.name}={value}"], final=False)
     except (Error, ValueError):
-        return [f"{_sources(option.name)}: {value!r} is no {_KINDS[option.type]}"]
+        return [f"{_both_names(option.name)}: {value!r} is no whole number; write digits only"]
     return []
 
 
-_KINDS = {int: "whole number; write digits only, for example 8", str: "text", bool: "yes or no"}
+_BOOLEANS = {
+    **dict.fromkeys(("true", "t", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "f", "0", "no", "off"), False),
+}
 
 
-def _sources(name: str) -> str:
+def _both_names(name: str) -> str:
     return f"{name.upper()} (--{name.replace('_', '-')})"

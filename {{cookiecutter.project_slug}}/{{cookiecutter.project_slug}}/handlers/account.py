@@ -1,4 +1,6 @@
-"""The members' page: change the password, see where one is logged in and end that, delete the account."""
+"""The members' page: change the password, see where one is logged in and end that, delete the
+account.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,14 @@ class _MemberHandler(BaseHandler):
 
     async def attempt(self) -> Attempt:
         """Count a password check: who sits at a stolen session may not guess either."""
-        return await self.application.throttle.attempt(self.request.remote_ip or "", username_key(self.member.username))
+        return await self.application.throttle.attempt(
+            self.request.remote_ip or "", username_key(self.member.username)
+        )
 
-    async def show_account(self, *, notice: Message | None = None, faults: dict[str, str] | None = None) -> None:
-        """Answer with the page; `faults` are messages by form field, "delete_password" among them."""
+    async def show_account(
+        self, *, notice: Message | None = None, faults: dict[str, str] | None = None
+    ) -> None:
+        """Answer with the page; `faults` are messages by form field."""
         await self.render_page(
             "account.html",
             notice=notice,
@@ -51,8 +57,12 @@ class AccountHandler(_MemberHandler):
                 self.member.id, self.field("password"), self.field("new_password")
             )
         except WrongPassword as error:
-            log.warning("password change refused, wrong current password, from %s", self.request.remote_ip)
-            await self.refuse("Your password was not changed.", {"password": str(error)}, status=403)
+            log.warning(
+                "password change refused, wrong current password, from %s", self.request.remote_ip
+            )
+            await self.refuse(
+                "Your password was not changed.", {"password": str(error)}, status=403
+            )
             return
         except PasswordRefused as error:
             await attempt.forgive()
@@ -95,7 +105,9 @@ class DeleteAccountHandler(_MemberHandler):
             await self.application.accounts.delete(self.member.id, self.field("password"))
         except WrongPassword as error:
             log.warning("account deletion refused, wrong password, from %s", self.request.remote_ip)
-            await self.refuse("Your account was not deleted.", {"delete_password": str(error)}, status=403)
+            await self.refuse(
+                "Your account was not deleted.", {"delete_password": str(error)}, status=403
+            )
             return
         await attempt.forgive()
         await ActiveSessions(self).end_others(self.member.id)
@@ -105,7 +117,8 @@ class DeleteAccountHandler(_MemberHandler):
 
 
 def _ended(count: int) -> str:
-    """
+    """How many other sessions were ended, in words.
+
     >>> _ended(0), _ended(1), _ended(3)
     ('There was no other session.', 'One other session is ended.', '3 other sessions are ended.')
     """

@@ -6,7 +6,14 @@ import logging
 import unicodedata
 from urllib.parse import unquote
 
-from ..accounts import PasswordRefused, User, UsernameRefused, check_password, check_username, username_key
+from ..accounts import (
+    PasswordRefused,
+    User,
+    UsernameRefused,
+    check_password,
+    check_username,
+    username_key,
+)
 from ..sessions import ActiveSessions, Message
 from .base import BaseHandler
 
@@ -19,8 +26,9 @@ log = logging.getLogger(__name__)
 def own_path(path: str) -> str:
     """Return `path` if it is a page of this app, else "/".
 
-    It comes from the address bar, so anybody can choose it: after a login that people trust, it must not lead them to another
-    site. Browsers take //host, /\\host and "/<tab>/host" for another host, and proxies decode %2f, so all spellings are refused.
+    It comes from the address bar, so anybody can choose it: after a login that people trust, it
+    must not lead them to another site. Browsers take //host, /\\host and "/<tab>/host" for another
+    host, and proxies decode %2f, so all spellings are refused.
     """
     plain = path.partition("?")[0].partition("#")[0]
     for _ in range(3):  # encoded twice is still seen
@@ -35,17 +43,21 @@ class _AuthHandler(BaseHandler):
     """What register and login have in common."""
 
     async def log_in(self, user: User, *, remember: bool = False) -> bool:
-        """Make this session the user's, with a new id. Returns False where the account was changed in the meantime."""
+        """Make this session the user's, with a new id. Returns False where the account was changed
+        in the meantime.
+        """
         if self.user is not None:
             self.session.destroy()  # somebody else was logged in here: nothing of theirs goes on
-        # A new id: one that an attacker planted in this browser before the login is worth nothing after it (fixation).
+        # A new id: one that an attacker planted in this browser before the login is worth nothing
+        # after it (fixation).
         self.session.regenerate()
         self.session.remember(remember_days if remember else None)
         self.session["user_id"] = user.id
         self.session["username"] = user.username
         await ActiveSessions(self).add(user.id)
-        # A password change ends all sessions that are listed. One that came between our look at the password and the line
-        # above could not see this one: so look again.
+        await self.session.save()
+        # A password change ends all sessions that are listed. One that came between our look at the
+        # password and the line above could not see this one: so look again.
         if await self.application.accounts.is_current(user):
             return True
         self.session.destroy()
@@ -57,10 +69,19 @@ class RegisterHandler(_AuthHandler):
         if self.user is not None:
             self.redirect("/")
             return
-        await self.render_page("register.html", username="", next=own_path(self.get_query_argument("next", "/")), faults={})
+        await self.render_page(
+            "register.html",
+            username="",
+            next=own_path(self.get_query_argument("next", "/")),
+            faults={},
+        )
 
     async def post(self) -> None:
-        username, password, next_ = self.field("username"), self.field("password"), own_path(self.field("next"))
+        username, password, next_ = (
+            self.field("username"),
+            self.field("password"),
+            own_path(self.field("next")),
+        )
         faults: dict[str, str] = {}
         try:
             check_username(username)
@@ -78,7 +99,9 @@ class RegisterHandler(_AuthHandler):
         if faults:
             self.set_status(422)
             notice = Message("No account was made yet: see below.", "error")
-            await self.render_page("register.html", notice=notice, username=username, next=next_, faults=faults)
+            await self.render_page(
+                "register.html", notice=notice, username=username, next=next_, faults=faults
+            )
             return
         await self.log_in(user)
         self.flash(f"Welcome, {user.username}! Your account is ready.", "success")
@@ -92,15 +115,24 @@ class LoginHandler(_AuthHandler):
             self.redirect(next_)
             return
         notice = Message("Log in to see that page.", "info") if next_ != "/" else None
-        await self.render_page("login.html", notice=notice, username="", next=next_, remember=False, faults={})
+        await self.render_page(
+            "login.html", notice=notice, username="", next=next_, remember=False, faults={}
+        )
 
     async def post(self) -> None:
-        username, next_, remember = self.field("username"), own_path(self.field("next")), bool(self.field("remember"))
-        attempt = await self.application.throttle.attempt(self.request.remote_ip or "", username_key(username))
+        username, next_, remember = (
+            self.field("username"),
+            own_path(self.field("next")),
+            bool(self.field("remember")),
+        )
+        attempt = await self.application.throttle.attempt(
+            self.request.remote_ip or "", username_key(username)
+        )
         user = await self.application.accounts.authenticate(username, self.field("password"))
         if user is None or not await self.log_in(user, remember=remember):
-            # The same words and status for a wrong name and a wrong password: nobody learns here who has an account. Nor does
-            # the log get the name: people type their password into the wrong box.
+            # The same words and status for a wrong name and a wrong password: nobody learns here
+            # who has an account. Nor does the log get the name: people type their password into the
+            # wrong box.
             log.warning("login failed, from %s", self.request.remote_ip)
             self.set_status(403)
             fault = "Username or password is wrong."
@@ -120,16 +152,19 @@ class LoginHandler(_AuthHandler):
 
 class LogoutHandler(BaseHandler):
     async def get(self) -> None:
-        """Offer to log out, or say that it is done. A GET never logs out: an image tag on any site could send one."""
+        """Offer to log out, or say that it is done. A GET never logs out: an image tag on any site
+        could send one.
+        """
         notice = Message("You are logged out.", "success") if self.user is None else None
         await self.render_page("logout.html", notice=notice)
 
     async def post(self) -> None:
         self.session.destroy()  # the list of active sessions leaves out what has no record
         if self.settings["secure"]:
-            # Browsers differ in whether a cookie set by this very response survives it, so the answer sets none: a flash
-            # message would be lost, and the page we go to says it by itself. It clears your whole registered domain; leave
-            # "cookies" out if other sites on it have logins of their own.
+            # Browsers differ in whether a cookie set by this very response survives it, so the
+            # answer sets none: a flash message would be lost, and the page we go to says it by
+            # itself. It clears your whole registered domain; leave "cookies" out if other sites on
+            # it have logins of their own.
             # https://w3c.github.io/webappsec-clear-site-data/#fetch-integration
             self.set_header("Clear-Site-Data", '"cookies", "storage"')
         self.see_other("/logout")

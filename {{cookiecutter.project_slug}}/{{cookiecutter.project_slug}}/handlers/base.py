@@ -19,9 +19,11 @@ from ..sessions import ActiveSessions, Message, NotificationMixin, SessionMixin
 if TYPE_CHECKING:
     from ..app import App
 
-# No 'unsafe-inline': should a page ever fail to escape what somebody wrote, the browser still runs none of it.
+# No 'unsafe-inline': should a page ever fail to escape what somebody wrote, the browser still runs
+# none of it.
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    "default-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; object-src 'none'"
 )
 SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -36,13 +38,22 @@ STRICT_TRANSPORT_SECURITY = "max-age=63072000"
 
 ERROR_PAGES = {
     400: ("That request made no sense", "Something in it was malformed. Go back and try again."),
-    403: ("You may not do that", "The request came from another site, or you are not logged in. Open the page here and try again."),
+    403: (
+        "You may not do that",
+        "You are not logged in, or the request came from another site. Open the page again.",
+    ),
     404: ("There is no such page", "The address may be mistyped, or the page is gone."),
     405: ("Not like that", "This address exists, but it cannot be used in this way."),
     413: ("That was too much", "Send less at once."),
     429: ("Please slow down", "There were too many failed attempts. Wait {wait}, then try again."),
-    500: ("Something went wrong", "It is not your fault, and it has been noted. Try again in a moment."),
-    503: ("One moment, please", "A service this page needs does not answer right now. Nothing was changed. Try again in a moment."),
+    500: (
+        "Something went wrong",
+        "It is not your fault, and it has been noted. Try again in a moment.",
+    ),
+    503: (
+        "One moment, please",
+        "A part of the site does not answer. Nothing was changed; try again soon.",
+    ),
 }
 
 
@@ -55,7 +66,9 @@ class CurrentUser:
 
 
 class _Common(RequestHandler):
-    """Security headers, request ids and error pages, for every answer: pages, files and errors alike."""
+    """Security headers, request ids and error pages, for every answer: pages, files and errors
+    alike.
+    """
 
     application: App
     request_id = "-"
@@ -82,10 +95,16 @@ class _Common(RequestHandler):
         self.application.in_flight.discard(self)
 
     def get_template_namespace(self) -> dict[str, Any]:
-        return {**super().get_template_namespace(), "app_title": self.settings["app_title"], "messages": []}
+        return {
+            **super().get_template_namespace(),
+            "app_title": self.settings["app_title"],
+            "messages": [],
+        }
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Say in words what happened. The session is left alone: it may be the very thing that failed."""
+        """Say in words what happened. The session is left alone: it may be the very thing that
+        failed.
+        """
         if status_code == 500 and self.settings["serve_traceback"]:
             super().write_error(status_code, **kwargs)
             return
@@ -96,15 +115,23 @@ class _Common(RequestHandler):
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
         self.set_header("Cache-Control", "no-store")
-        self.current_user = None  # otherwise Tornado asks get_current_user for it, and that asks the session
+        self.current_user = (
+            None  # otherwise Tornado asks get_current_user for it, and that asks the session
+        )
         title, words = ERROR_PAGES.get(status_code, (self._reason, "Go back and try again."))
         words = words.format(wait=_in_words(retry_after_s))
-        self.render("error.html", status=status_code, title=title, words=words, request_id=self.request_id)
+        self.render(
+            "error.html", status=status_code, title=title, words=words, request_id=self.request_id
+        )
 
     def _allowed_methods(self) -> list[str]:
         # Tornado's own get, post, ... are those that answer 405.
         methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-        return [method for method in methods if getattr(type(self), method.lower()) is not getattr(RequestHandler, method.lower())]
+        return [
+            method
+            for method in methods
+            if getattr(type(self), method.lower()) is not getattr(RequestHandler, method.lower())
+        ]
 
 
 class PlainHandler(_Common):
@@ -131,7 +158,8 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
     async def prepare(self) -> None:
         await super().prepare()
         if self.user is not None:
-            # What a logged-in user sees is kept by no cache: after logout, the back button finds nothing.
+            # What a logged-in user sees is kept by no cache: after logout, the back button finds
+            # nothing.
             self.set_header("Cache-Control", "no-store")
             await ActiveSessions(self).seen(self.user.id)
 
@@ -154,22 +182,31 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
         return self.user
 
     def flash(self, text: str, category: str = "info") -> None:
-        """Show `text` once, on the next page that is rendered. Categories with a colour: info, success, error."""
+        """Show `text` once, on the next page that is rendered. Categories with a colour: info,
+        success, error.
+        """
         self.notifications.add(text, category)
 
-    async def render_page(self, template: str, *, notice: Message | None = None, **values: Any) -> None:
-        """Answer with a template. It gets `values`, the waiting flash messages, and `notice` as one more of them."""
+    async def render_page(
+        self, template: str, *, notice: Message | None = None, **values: Any
+    ) -> None:
+        """Answer with a template. It gets `values`, the waiting flash messages, and `notice` as one
+        more of them.
+        """
         messages = await self.notifications.take()
         if notice is not None:
             messages = [*messages, notice]
         self.render(template, messages=messages, **values)
 
     def see_other(self, path: str) -> None:
-        """End a POST: the browser goes on with a GET, so that a reload does not send the form again."""
+        """End a POST: the browser goes on with a GET, so that a reload does not send the form
+        again.
+        """
         self.redirect(path, status=303)
 
     def field(self, name: str) -> str:
-        """A field of the form as it was typed, control characters and spaces included; "" where there is none.
+        """A field of the form as it was typed, control characters and spaces included; "" where
+        there is none.
 
         Tornado's get_body_argument strips, which would change passwords.
         """

@@ -1,6 +1,7 @@
 """For the machines that watch the app. Neither page touches a session.
 
-/healthz: the process lives; restart it when this fails. /readyz: store and database answer; send no visitors while this fails.
+/healthz: the process lives; restart it when this fails. /readyz: store and database answer; send no
+visitors while this fails.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
+from ..accounts import DatabaseUnavailable
+from ..sessions import StoreUnavailable
 from .base import PlainHandler
 
 patience_s = 1.0
@@ -36,7 +39,12 @@ class ReadyHandler(PlainHandler):
             self.set_status(503)
             self.set_header("Retry-After", "1")
         # No addresses and no causes: anybody can ask. The log has them.
-        self.write({"store": "ok" if store else "unavailable", "database": "ok" if database else "unavailable"})
+        self.write(
+            {
+                "store": "ok" if store else "unavailable",
+                "database": "ok" if database else "unavailable",
+            }
+        )
 
     async def head(self) -> None:
         await self.get()
@@ -45,7 +53,7 @@ class ReadyHandler(PlainHandler):
 async def _answers(name: str, ping: Awaitable[None]) -> bool:
     try:
         await asyncio.wait_for(ping, patience_s)
-    except Exception as error:  # whatever it is, it is not ready
+    except (StoreUnavailable, DatabaseUnavailable, TimeoutError) as error:
         log.warning("not ready: %s: %s", name, str(error) or type(error).__name__)
         return False
     return True

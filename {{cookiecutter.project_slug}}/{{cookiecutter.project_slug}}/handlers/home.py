@@ -13,7 +13,8 @@ max_note_characters = 200
 
 class HomeHandler(BaseHandler):
     async def get(self) -> None:
-        # Atomic: two pages opened at once count as two. Where that does not matter, self.session["visits"] = ... does.
+        # Atomic: two pages opened at once count as two. Where that does not matter,
+        # self.session["visits"] = ... does.
         await self.session.modify("visits", lambda visits: visits + 1, default=0)
         await self._show()
 
@@ -21,7 +22,11 @@ class HomeHandler(BaseHandler):
         text = self.field("text").strip()
         if not text or len(text) > max_note_characters:
             self.set_status(422)
-            fault = f"Use at most {max_note_characters} characters." if text else "Write something first."
+            fault = (
+                f"Use at most {max_note_characters} characters."
+                if text
+                else "Write something first."
+            )
             await self._show(text=text, fault=fault)
             return
         await self.session.modify("notes", lambda notes: [text, *notes][:max_notes], default=[])
