@@ -1,0 +1,59 @@
+# make help lists what there is.
+
+PYTHON ?= python3
+VENV := .venv
+DEMO := build/demo
+DEMO_APP := $(DEMO)/my_tornado_app
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.installed ## generate an app and start it on http://localhost:8888 (PORT=9000: elsewhere)
+	@echo "Generating an app with the default answers in $(DEMO_APP)"
+	@rm -rf $(DEMO_APP)
+	@$(VENV)/bin/cookiecutter . --no-input --output-dir $(DEMO) > /dev/null
+	@$(MAKE) --no-print-directory -C $(DEMO_APP) run ENGINE=memory VENV=../venv
+
+.PHONY: test
+test: $(VENV)/.installed-dev packages ## test everything, in all combinations
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pytest
+
+.PHONY: quick
+quick: $(VENV)/.installed-dev ## test what takes seconds
+	$(VENV)/bin/pytest -m 'not slow'
+
+.PHONY: format
+format: $(VENV)/.installed-dev ## format the code, and repair what ruff can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: clean
+clean: ## remove the virtual environment, the demo and all caches
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: packages
+packages:
+	@scripts/install_packages.sh redis-server memcached chromium postgres
+
+# Remade when pyproject.toml changes. --group is an option of pip 25.1 and newer.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older: make ... PYTHON=python3.13"; exit 1; }
+	@echo "Installing cookiecutter into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group bake
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the development tools into $(VENV)"
+	@$(PIP) install --group dev
+	@touch $@
