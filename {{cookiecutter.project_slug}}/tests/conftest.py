@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
+from tornado.web import Application
 
 from {{cookiecutter.project_slug}}.accounts import PASSWORD_COST
 from {{cookiecutter.project_slug}}.app import App, make_app
@@ -84,8 +85,11 @@ def app(settings: Settings, io_loop: IOLoop) -> Iterator[App]:
 
 
 @pytest.fixture
-def make_browser(http_client: AsyncHTTPClient, base_url: str) -> MakeBrowser:
-    """Makes browsers that share nothing: `make_browser()`, or `make_browser(headers={...})`."""
+def make_browser(app: Application, http_client: AsyncHTTPClient, base_url: str) -> MakeBrowser:
+    """Makes browsers that share nothing: `make_browser()`, or `make_browser(headers={...})`.
+
+    It asks for `app` by name so that pytest sees at collection which engines a test runs on.
+    """
 
     def make(**options: Any) -> Browser:
         return Browser(http_client, base_url, **options)

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import random
-from asyncio import sleep
 from collections.abc import Callable, Iterator, MutableMapping
 from types import TracebackType
 from typing import Any, Final
@@ -104,7 +102,6 @@ class SessionManager(MutableMapping[str, Any]):
         async with lock:
             for attempt in range(_TRIES):
                 if late or attempt:
-                    await sleep(random.uniform(0, 0.001) * attempt)
                     await visit.reload()
                 old = record.stored(name)
                 new = encode(function(decode(encode(default) if old is None else old)))

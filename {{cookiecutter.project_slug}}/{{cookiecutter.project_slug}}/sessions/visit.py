@@ -58,12 +58,14 @@ class Visit:
         if self.loaded:
             return
         config, handler = self.store.config, self._handler
-        oldest = self.store.clock() - config.absolute_timeout
-        self._cookie = self.store.signer.read(handler.get_cookie(config.cookie.name), oldest)
-        if self._cookie is not None:
-            session_id = hashed(self._cookie.token)
-            self._lifetime_s = self._cookie.lifetime_s
-            if not await self._find(session_id):
+        cookie = self._cookie = self.store.signer.read(handler.get_cookie(config.cookie.name))
+        if cookie is not None:
+            session_id = hashed(cookie.token)
+            self._lifetime_s = cookie.lifetime_s
+            if cookie.signed_at + config.absolute_timeout <= self.store.clock():
+                self._event("expired", session_id)
+                self._forget(clear=True)
+            elif not await self._find(session_id):
                 # A good signature and no record: it has expired, was ended, or never was.
                 self._event("unknown id", session_id, logging.WARNING)
                 self._forget(clear=not await self.store.ended(session_id))
@@ -145,7 +147,7 @@ class Visit:
             if changes or self.outbox.brings():
                 return self._begin()
         elif self._next_token is not None:
-            return self._move(self.id, changes)
+            return self._move(self.id, self._next_token, changes)
         elif changes or self.outbox:
             return self._save(self.id, changes)
         self._answer()
@@ -166,7 +168,8 @@ class Visit:
 
     async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
         """Set one name if the store still holds `old`; visible to others at once."""
-        assert self.id is not None
+        if self.id is None:
+            return False
         key = self.store.key("session", self.id)
         if not await self.store.sessions.swap(key, name, old, new, self._ttl_s(), create=False):
             return False
@@ -190,20 +193,18 @@ class Visit:
         else:
             self._lost(session_id)
 
-    async def _move(self, old: str, changes: Mapping[str, bytes | None]) -> None:
+    async def _move(self, old: str, token: str, changes: Mapping[str, bytes | None]) -> None:
         """Carry everything to a new id. Taking the old record decides who moves it, only once."""
         self._check_headers()
-        assert self._next_token is not None
         record, pending = await self.store.end(old)
         if not record:
             self._lost(old)
             return
         for kind, fields in pending.items():
             self.outbox.carry(kind, fields)
-        new = hashed(self._next_token)
-        await self._write(new, {**record, **changes}, create=True)
+        await self._write(hashed(token), {**record, **changes}, create=True)
         self._event("regenerated", old)
-        self._become(self._next_token)
+        self._become(token)
         self._answer()
 
     async def _leave(self, old: str, *, begin: bool) -> None:
