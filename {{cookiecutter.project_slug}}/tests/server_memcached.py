@@ -45,3 +45,9 @@ def server() -> Iterator[Server]:
             host=HOST,
             port=port,
         )
+
+
+@pytest.fixture
+def nowhere() -> dict[str, str]:
+    """The environment of an app whose store does not answer."""
+    return {"MEMCACHED_SERVERS": f"{HOST}:{free_port()}"}

@@ -42,3 +42,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             host=HOST,
             port=port,
         )
+
+
+@pytest.fixture
+def nowhere() -> dict[str, str]:
+    """The environment of an app whose store does not answer."""
+    return {"REDIS_URL": f"redis://{HOST}:{free_port()}"}

@@ -43,8 +43,8 @@ def main() -> None:
     try:
         settings = read_settings(sys.argv, os.environ)
         logs.configure(debug=settings.debug)
-        sockets = _bind(settings)
         asyncio.run(_check(settings))
+        sockets = _bind(settings)
     except ConfigurationError as error:
         sys.exit("\n".join(error.faults))
     except StoreUnavailable as error:

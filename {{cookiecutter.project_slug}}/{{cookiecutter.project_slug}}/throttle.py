@@ -124,7 +124,8 @@ class _Mark:
         surplus = len(others) - self.limit.failures
         if surplus < 0:
             return 0
-        return max(1, math.ceil(others[surplus] + self.limit.window_s - self._now))
+        free_in_s = others[surplus] + self.limit.window_s - self._now
+        return max(1, math.ceil(round(free_in_s, 3)))
 
     async def remove(self) -> None:
         await self._engine.save(self._key, {self._field: None}, self.limit.window_s, create=False)

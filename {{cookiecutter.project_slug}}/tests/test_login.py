@@ -1,0 +1,309 @@
+"""Register, log in, log out: through HTTP, as people do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+import time
+
+import pytest
+
+from {{cookiecutter.project_slug}}.accounts import User
+from {{cookiecutter.project_slug}}.app import App
+from {{cookiecutter.project_slug}}.handlers.auth import own_path
+
+from .browser import Browser
+from .conftest import MakeBrowser
+
+
+@pytest.mark.gen_test
+async def test_registering_logs_in_and_welcomes_once(browser: Browser) -> None:
+    page = await browser.register("Ada")
+    assert page.flashes == [("success", "Welcome, Ada! Your account is ready.")]
+    assert "Ada" in page.plain
+    assert (await browser.get("/")).flashes == []
+
+
+@pytest.mark.gen_test
+async def test_members_pages_send_visitors_to_the_login_and_back(
+    make_browser: MakeBrowser,
+) -> None:
+    await make_browser().register()
+    browser = make_browser()
+    page = await browser.get("/account")
+    assert page.url == "/login?next=%2Faccount"
+    assert page.flashes == [("info", "Log in to see that page.")]
+    assert 'name="next" value="/account"' in page.text
+    page = await browser.login(next="/account")
+    assert page.url == "/account"
+    assert page.flashes == [("success", "Welcome back, ada.")]
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [("ada", "wrong password"), ("nobody", "wrong password"), ("ada", "x" * 2000), ("", "")],
+)
+@pytest.mark.gen_test
+async def test_wrong_credentials_all_get_the_same_answer(
+    make_browser: MakeBrowser, username: str, password: str
+) -> None:
+    await make_browser().register()
+    page = await make_browser().login(username, password)
+    assert page.status == 403
+    assert page.flashes == [("error", "Username or password is wrong.")]
+    assert page.error_of("password") == page.error_of("username") == page.flashes[0][1]
+    assert f'value="{username}"' in page.text
+    assert "wrong password" not in page.text.replace("Username or", "")
+
+
+@pytest.mark.gen_test
+async def test_an_unknown_name_costs_a_password_check_too(app: App) -> None:
+    await app.accounts.register("ada", "correct horse")
+    checked = []
+    hasher = app.accounts._hasher
+
+    class Watching:
+        hash = staticmethod(hasher.hash)
+
+        def verify(self, hash_: str, password: str) -> bool:
+            checked.append(hash_)
+            return hasher.verify(hash_, password)
+
+    app.accounts._hasher = Watching()  # type: ignore[assignment]
+    assert await app.accounts.authenticate("ada", "wrong password") is None
+    assert await app.accounts.authenticate("nobody", "wrong password") is None
+    assert len(checked) == 2
+    assert checked[0].split("$")[:4] == checked[1].split("$")[:4]  # at the same cost
+
+
+@pytest.mark.gen_test
+async def test_unknown_names_and_wrong_passwords_take_the_same_time(app: App) -> None:
+    await app.accounts.register("ada", "correct horse")
+    times: dict[str, list[float]] = {"ada": [], "nobody": []}
+    for name in ("ada", "nobody") * 20:
+        began = time.perf_counter()
+        await app.accounts.authenticate(name, "wrong password")
+        times[name].append(time.perf_counter() - began)
+    known, unknown = (statistics.median(each) for each in times.values())
+    assert abs(known - unknown) < max(known, unknown) / 2
+
+
+@pytest.mark.gen_test
+async def test_login_gives_a_new_id_keeps_the_data_and_ends_the_old_one(
+    make_browser: MakeBrowser,
+) -> None:
+    await make_browser().register()
+    browser = make_browser()
+    await browser.post("/", text="written before")
+    before = browser.session_cookie
+    assert before is not None
+    await browser.login()
+    after = browser.session_cookie
+    assert after is not None
+    assert after.value != before.value
+    assert "written before" in (await browser.get("/")).text
+    attacker = make_browser()
+    attacker.cookies[before.name] = before  # the planted one
+    page = await attacker.get("/")
+    assert "written before" not in page.text
+    assert "ada" not in page.plain
+
+
+@pytest.mark.gen_test
+async def test_logging_in_as_somebody_else_brings_nothing_along(browser: Browser) -> None:
+    await browser.register("ada")
+    await browser.post("/", text="a note of ada's")
+    await browser.register("grace")
+    page = await browser.get("/")
+    assert "grace" in page.plain
+    assert "a note of ada's" not in page.plain
+
+
+@pytest.mark.gen_test
+async def test_logout_ends_the_session_and_a_replayed_cookie_is_refused(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+    await browser.register()
+    old = browser.session_cookie
+    assert old is not None
+    answer = await browser.post("/logout", follow=False)
+    assert (answer.status, answer.location) == (303, "/logout")
+    assert browser.session_cookie is None  # cleared with matching attributes
+    thief = make_browser()
+    thief.cookies[old.name] = old
+    assert (await thief.get("/account")).url.startswith("/login")
+
+
+@pytest.mark.gen_test
+async def test_logout_says_so_and_clears_what_the_browser_keeps(browser: Browser) -> None:
+    await browser.register()
+    answer = await browser.post("/logout", follow=False)
+    assert answer.headers["Clear-Site-Data"] == '"cookies", "storage"'
+    # Nothing the next page needs is in a cookie: the browser may have just deleted it.
+    browser.cookies.clear()
+    page = await browser.get(answer.location)
+    assert page.flashes == [("success", "You are logged out.")]
+
+
+@pytest.mark.gen_test
+async def test_a_get_never_logs_out(browser: Browser) -> None:
+    await browser.register()
+    page = await browser.get("/logout")
+    assert "You are logged in as ada." in page.plain
+    assert (await browser.get("/account")).url == "/account"
+
+
+@pytest.mark.gen_test
+async def test_the_cookie_ends_with_the_browser_unless_asked_to_stay(
+    make_browser: MakeBrowser,
+) -> None:
+    await make_browser().register()
+    forgetful, staying = make_browser(), make_browser()
+    await forgetful.login()
+    await staying.login(remember=True)
+    for browser in (forgetful, staying):
+        browser.close()
+    assert (await forgetful.get("/account")).url.startswith("/login")
+    assert (await staying.get("/account")).url == "/account"
+
+
+@pytest.mark.gen_test
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: Browser) -> None:
+    await browser.register()
+    cookie = browser.session_cookie
+    assert cookie is not None
+    assert cookie.name == "__Host-sid"
+    assert {"secure", "httponly"} <= set(cookie.attributes)
+    assert cookie.attributes["samesite"] == "Lax"
+    assert cookie.attributes["path"] == "/"
+    assert "domain" not in cookie.attributes
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "words"),
+    [
+        ({"username": "", "password": "correct horse"}, "username", "Choose a username."),
+        ({"username": "a\u200bb", "password": "correct horse"}, "username", "can be seen"),
+        ({"username": "ada", "password": "short"}, "password", "at least 8"),
+        ({"username": "ada", "password": "x" * 1025}, "password", "at most 1024"),
+        ({"username": "ada lovelace", "password": "ADA Lovelace"}, "password", "your username"),
+        ({"username": "ada", "password": "Password123"}, "password", "anybody would try"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_registration_that_cannot_be_comes_back_with_the_reason(
+    browser: Browser, fields: dict[str, str], field: str, words: str
+) -> None:
+    page = await browser.post("/register", follow=True, headers=None, **fields)
+    assert page.status == 422
+    assert words in page.error_of(field)
+    assert fields["password"] not in page.text
+    assert page.flashes[0][0] == "error"
+
+
+@pytest.mark.gen_test
+async def test_every_fault_of_a_form_is_named_at_once(browser: Browser) -> None:
+    page = await browser.post("/register", username="", password="x")
+    assert page.error_of("username")
+    assert page.error_of("password")
+
+
+@pytest.mark.gen_test
+async def test_of_two_people_who_ask_for_a_name_at_once_one_gets_it(
+    make_browser: MakeBrowser,
+) -> None:
+    names = ["Ada", "ada", "ADA", "\uff21da", " ada "]
+    pages = await asyncio.gather(*(make_browser().register(name) for name in names))
+    assert sorted(page.status for page in pages) == [200, 422, 422, 422, 422]
+    refused = next(page for page in pages if page.status == 422)
+    assert "taken" in refused.error_of("username")
+
+
+@pytest.mark.gen_test
+async def test_a_password_is_taken_as_typed_spaces_included(make_browser: MakeBrowser) -> None:
+    await make_browser().register(password="  correct horse  ")
+    assert (await make_browser().login(password="correct horse")).status == 403
+    assert (await make_browser().login(password="  correct horse  ")).status == 200
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_a_password_change_overtakes_is_refused(
+    app: App, make_browser: MakeBrowser
+) -> None:
+    await make_browser().register()
+    authenticate = app.accounts.authenticate
+
+    async def slowly(username: str, password: str) -> User | None:
+        user = await authenticate(username, password)
+        assert user is not None
+        await app.accounts.change_password(user.id, "correct horse", "another horse")
+        return await app.accounts._find(User.id == user.id) if password != "correct horse" else user
+
+    app.accounts.authenticate = slowly  # type: ignore[method-assign]
+    browser = make_browser()
+    assert (await browser.login()).status == 403
+    assert (await browser.get("/account")).url.startswith("/login")
+
+
+@pytest.mark.gen_test
+async def test_a_failed_login_is_logged_without_name_or_password(
+    browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        await browser.login("my-password-in-the-wrong-box", "another secret")
+    assert "login failed, from 127.0.0.1" in caplog.text
+    assert "wrong-box" not in caplog.text
+    assert "another secret" not in caplog.text
+
+
+OWN = ["/", "/account", "/search?q=a//b&next=https://x", "/a%20b", "/caf%C3%A9", "/a#b"]
+FOREIGN = [
+    "",
+    "account",
+    "//evil.example",
+    "///evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "https://evil.example",
+    "https:evil.example",
+    "HTTPS:/evil.example",
+    "javascript:alert(1)",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "\t//evil.example",
+    " //evil.example",
+    "/%2fevil.example",
+    "/%2Fevil.example",
+    "/%5cevil.example",
+    "/%252fevil.example",
+    "/%09/evil.example",
+    "/.//evil.example",
+    "/\u2028/evil.example",
+    "/\x00/evil.example",
+    "/a\r\nSet-Cookie: sid=x",
+    "/" + "a" * 3000,
+]
+
+
+@pytest.mark.parametrize("path", OWN)
+def test_a_login_leads_on_to_own_pages(path: str) -> None:
+    assert own_path(path) == path
+
+
+@pytest.mark.parametrize("path", FOREIGN)
+def test_a_login_never_leads_to_another_site(path: str) -> None:
+    assert own_path(path) == "/"
+
+
+@pytest.mark.gen_test
+async def test_register_and_login_go_where_they_may(app: App, browser: Browser) -> None:
+    fields = {"username": "ada", "password": "correct horse"}
+    for form in ("/register", "/login"):
+        for asked, leads_to in (("//evil.example", "/"), ("/account", "/account")):
+            answer = await browser.post(form, follow=False, headers=None, **fields, next=asked)
+            assert (answer.status, answer.location) == (303, leads_to)
+            assert "evil" not in (await browser.get(f"/login?next={asked}")).text
+            fields["username"] += "a" if form == "/register" else ""
+        fields["username"] = "ada"
