@@ -1,0 +1,172 @@
+"""What comes out for which answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from .conftest import ENGINES, LICENSES, TEMPLATE, Bake, run, tool, tree
+
+# Licenses speak of redistribution.
+NAME_OF = {"redis": r"redis(?!tribut)", "memcached": r"memcache"}
+OTHER = {"redis": "memcached", "memcached": "redis"}
+
+DIFFERENT_ANSWERS = {
+    "project_name": "Harbour Log",
+    "project_slug": "harbour",
+    "description": "Which ship lies where.",
+    "author": "Grace Hopper",
+    "email": "grace@example.org",
+    "engine": "memcached",
+    "license": "Apache-2.0",
+}
+
+
+def test_every_question_is_asked_in_words_and_every_choice_has_a_label() -> None:
+    questions = json.loads((TEMPLATE / "cookiecutter.json").read_text())
+    prompts = questions["__prompts__"]
+    assert set(prompts) == {name for name in questions if not name.startswith("_")}
+    for name, prompt in prompts.items():
+        if isinstance(questions[name], list):
+            assert set(prompt) == {"__prompt__", *questions[name]}
+
+
+@pytest.mark.parametrize("question", DIFFERENT_ANSWERS)
+def test_every_answer_changes_the_output(bake: Bake, question: str) -> None:
+    default = bake("default", project_slug="same")
+    changed = bake("changed", **{"project_slug": "same", question: DIFFERENT_ANSWERS[question]})
+    assert tree(changed) != tree(default)
+
+
+def test_every_question_is_tried_above() -> None:
+    questions = json.loads((TEMPLATE / "cookiecutter.json").read_text())
+    assert set(DIFFERENT_ANSWERS) == {name for name in questions if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("license_name", LICENSES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_goes_with_every_license(bake: Bake, engine: str, license_name: str) -> None:
+    project = bake(engine=engine, license=license_name, author="Grace Hopper")
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    if license_name == "none":
+        assert not (project / "LICENSE").exists()
+        assert metadata["license"] == "LicenseRef-Proprietary"
+    else:
+        assert "Grace Hopper" in (project / "LICENSE").read_text()
+        assert metadata["license"] == license_name
+    client = {"redis": "redis[hiredis]", "memcached": "python-memcached"}
+    dependencies = " ".join(metadata["dependencies"])
+    assert client[engine] in dependencies
+    assert client[OTHER[engine]] not in dependencies
+    _assert_nothing_names(OTHER[engine], project)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_files_of_the_engine_chosen_stay(bake: Bake, engine: str) -> None:
+    project = bake(engine=engine)
+    assert (project / f"my_tornado_app/sessions/engines/{engine}.py").exists()
+    assert (project / f"tests/server_{engine}.py").exists()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_project_may_have_an_engine_in_its_name(bake: Bake, engine: str) -> None:
+    """Only names of files count for the hook, not names of folders."""
+    slug = f"{OTHER[engine]}_demo"
+    named = bake("named", engine=engine, project_slug=slug)
+    plain = bake("plain", engine=engine, project_slug="plain")
+    assert {path.replace(slug, "plain") for path in tree(named)} == set(tree(plain))
+
+
+def test_nothing_is_left_unrendered(project: Path) -> None:
+    for path, content in tree(project).items():
+        assert "cookiecutter" not in path
+        text = content.decode()
+        assert not re.search(r"\{[{%#]-?\s*(cookiecutter|(el)?if cookiecutter)", text), path
+        if not re.search(r"/(templates|static)/|\.github/workflows/", path):
+            assert not re.search(r"\{\{|\{%", text), path
+
+
+def test_no_marker_is_left(project: Path) -> None:
+    for path, content in tree(project).items():
+        assert not re.search(rb"# engine: \w+$", content, re.MULTILINE), path
+
+
+def test_files_end_with_one_line_end(project: Path) -> None:
+    for path, content in tree(project).items():
+        if content and not path.endswith((".png", ".ico")):
+            assert content.endswith(b"\n"), path
+            assert not content.endswith(b"\n\n"), path
+
+
+def test_two_bakes_are_identical(bake: Bake) -> None:
+    assert tree(bake("one")) == tree(bake("two"))
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Harbour Log", "harbour_log"),
+        ("Ünïcode Straße", "unicode_strasse"),
+        ("3 Musketeers", "app_3_musketeers"),
+        ("what's-up, doc?", "what_s_up_doc"),
+        ("...", "app_project"),
+        ("x" * 200, "x" * 46),
+        ("9" * 200, "app_" + "9" * 46),
+        ("two words " * 20, "two_words_two_words_two_words_two_words_two"),
+    ],
+)
+def test_the_package_gets_a_sensible_name(bake: Bake, name: str, slug: str) -> None:
+    assert bake(project_name=name).name == slug
+
+
+def test_the_hook_names_the_choices_and_the_next_steps(template: Path, tmp_path: Path) -> None:
+    done = run(tool("cookiecutter"), template, "--no-input", "engine=memcached", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "Created my_tornado_app: Tornado with sessions on Memcached, license MIT." in done.stdout
+    for step in ("cd my_tornado_app", "make run", "make run ENGINE=memory", "make test"):
+        assert step in done.stdout
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"engine": "memcached", "license": "none"},
+        {
+            "project_name": "It's {{ cookiecutter }} {% raw %} {# ä #}",
+            "project_slug": "plain",
+            "description": 'a "b" \\ $HOME `c` é = {}',
+        },
+    ],
+    ids=["choices", "awkward"],
+)
+def test_the_command_that_is_printed_repeats_the_choices(
+    bake: Bake, tmp_path: Path, capfd: pytest.CaptureFixture[str], answers: dict[str, str]
+) -> None:
+    first = bake("first", **answers)
+    printed = capfd.readouterr().out
+    command = next(line for line in printed.splitlines() if "--no-input" in line).strip()
+    again = tmp_path / "again"
+    again.mkdir()
+    assert shlex.split(command)[0] == "cookiecutter"
+    command = command.replace("cookiecutter", shlex.quote(str(tool("cookiecutter"))), 1)
+    subprocess.run(["sh", "-c", command], cwd=again, check=True, capture_output=True)
+    assert tree(again / first.name) == tree(first)
+
+
+def _assert_nothing_names(engine: str, project: Path) -> None:
+    name = re.compile(NAME_OF[engine], re.IGNORECASE)
+    named = [path for path in tree(project) if name.search(path)]
+    named += [
+        f"{path}:{number}: {line.strip()}"
+        for path, content in tree(project).items()
+        for number, line in enumerate(content.decode().splitlines(), 1)
+        if name.search(line)
+    ]
+    assert not named, "\n".join(named)
