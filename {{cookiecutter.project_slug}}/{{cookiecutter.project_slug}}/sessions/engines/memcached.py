@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -207,7 +209,7 @@ class _Servers:
         self._timeout_s = timeout_s
         self._most_bytes = max_item_bytes - _HEADER_BYTES
         self._clients = [
-            memcache.Client(
+            _Client(
                 group,
                 dead_retry=_DEAD_RETRY_S,
                 socket_timeout=timeout_s,
@@ -350,6 +352,44 @@ class _Servers:
         if all(server.deaduntil for server in client.servers):
             where = ", ".join(f"{server.address}" for server in client.servers)
             raise StoreUnavailable(self._address, f"no answer from {where}")
+
+
+class _Client(memcache.Client):  # type: ignore[misc]  # python-memcached is untyped
+    """python-memcached's client, on connections that are fit for use."""
+
+    def set_servers(self, servers: Sequence[str]) -> None:
+        self.servers = [
+            _Host(server, dead_retry=self.dead_retry, socket_timeout=self.socket_timeout)
+            for server in servers
+        ]
+        self._init_buckets()
+
+
+class _Host(memcache._Host):  # type: ignore[misc]  # python-memcached is untyped
+    """python-memcached's connection to one server."""
+
+    def _get_socket(self) -> socket.socket | None:
+        """The connection, opened where there is none. Called before every command."""
+        if self.socket is not None and _readable(self.socket):
+            # Nothing was asked, so this is the end of a server that has been restarted since: it
+            # would fail a request that a new connection can answer. Or it is the answer to an
+            # earlier command, which the next one must not take for its own.
+            self.close_socket()
+        fresh = self.socket is None
+        connection: socket.socket | None = super()._get_socket()
+        if fresh and connection is not None and self.family != socket.AF_UNIX:
+            # A `touch` expects no answer. The command after it would wait in this machine until
+            # the server acknowledges the `touch`, which takes it 40 ms (Nagle's algorithm).
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+
+def _readable(connection: socket.socket) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([connection], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Record(msgspec.Struct, array_like=True):
