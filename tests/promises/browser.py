@@ -62,6 +62,7 @@ class Browser:
                 headers={"Cookie": cookies} if cookies else {},
                 raise_error=False,
                 follow_redirects=False,
+                connect_timeout=60,  # the wait for one of the connections counts as well
                 request_timeout=60,
             )
         )
