@@ -37,6 +37,10 @@ format: $(VENV)/.installed-dev ## format the code, and repair what ruff can
 	$(VENV)/bin/ruff check --fix $(NOT_PYTHON) .
 	$(VENV)/bin/ruff format $(NOT_PYTHON) .
 
+.PHONY: bench
+bench: ## measure against peers and write the README's table and plot (QUICK=1: only measure, in two minutes)
+	$(PYTHON) tests/benchmarks/run.py $(if $(QUICK),--quick,--write)
+
 .PHONY: clean
 clean: ## remove the virtual environment, the demo and all caches
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,98 @@
+"""What a run needs on the machine: wrk and the stores' servers, and an environment for each app.
+
+Everything but system packages goes to build/bench, which git ignores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+BUILD: Final = ROOT / "build" / "bench"
+
+PROGRAMS: Final = {"wrk": "wrk", "redis-server": "redis-server", "memcached": "memcached"}
+"""Debian's package for each program."""
+
+# The peers are old, but both still run on a current Tornado, so all apps get the same one. Their
+# clients are the newest they work with: newer ones are not slower for them.
+PEERS: Final = {
+    "pycket": ("pycket==0.3.0", "redis", "python-memcached"),
+    "torndsession": ("torndsession==1.1.5.1", "redis", "python-memcached"),
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A baked project."""
+
+    path: Path
+    package: str
+    engine: str
+    baked_in_s: float
+    """How long the `cookiecutter` command took."""
+
+
+def need_programs() -> None:
+    """Install what is missing through apt; exits and says what to do where that is not possible."""
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    if not missing:
+        return
+    install = ["apt-get", "install", "-y", *missing]
+    if os.getuid() != 0:
+        install.insert(0, "sudo")
+    if shutil.which("apt-get") is None or shutil.which(install[0]) is None:
+        sys.exit(f"The benchmark needs {', '.join(missing)}: please install them.")
+    print(f"installing {', '.join(missing)}", file=sys.stderr)
+    if subprocess.run(install, check=False, stdout=subprocess.DEVNULL).returncode:
+        subprocess.run([*install[: install.index("apt-get") + 1], "update"], check=True)
+        subprocess.run(install, check=True)
+
+
+def python_of_peer(peer: str) -> Path:
+    """Return the interpreter of a peer's environment, made on first use."""
+    return _venv(peer, PEERS[peer])
+
+
+def python_of(project: Project) -> Path:
+    """Return the interpreter of an environment with what the project depends on."""
+    pyproject = tomllib.loads((project.path / "pyproject.toml").read_text())
+    return _venv(f"project-{project.engine}", pyproject["project"]["dependencies"])
+
+
+def bake(engine: str) -> Project:
+    """Bake the template with its defaults and return the project."""
+    cookiecutter = _venv("cookiecutter", ("cookiecutter>=2.7.1",)).with_name("cookiecutter")
+    out = BUILD / engine
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    started = time.perf_counter()
+    command = [str(cookiecutter), "--no-input", "--default-config", "-o", str(out), str(ROOT)]
+    command += ["project_name=Bench", f"engine={engine}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return Project(out / "bench", "bench", engine, time.perf_counter() - started)
+
+
+def _venv(name: str, requirements: Sequence[str]) -> Path:
+    path = BUILD / "venvs" / name
+    python = path / "bin" / "python"
+    stamp = path / "requirements.json"
+    wanted = json.dumps([sys.version, *requirements])
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"making the environment of {name}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", path], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, *requirements], check=False, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"pip could not install {' '.join(requirements)}:\n{done.stderr}")
+        stamp.write_text(wanted)
+    return python

@@ -1,0 +1,115 @@
+"""The set-up of a run: which application stands before which store, started when first asked for.
+
+Applications stay up for the whole run, so that the workloads can take turns; idle ones cost nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Literal
+
+import environment
+from load import LoadFailed, Request, Visitor
+from servers import Server, Servers, Store
+
+VISITORS: Final = 512
+"""Sessions that requests are spread over: twice as many as there are connections at most."""
+
+Way = Literal["direct", "proxy", "delayed", "frozen", "few", "many"]
+"""How an application reaches its store: straight; through a proxy that adds nothing, or 1 ms; a
+store of its own to be frozen; one that holds few or many sessions."""
+
+DELAY_MS: Final = {"proxy": 0.0, "delayed": 1.0}
+NO_STORE: Final = "none"
+"""The engine of the application that has no session."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An application under test, with visitors logged in."""
+
+    server: Server
+    store: Store | None
+    cookies: list[str]
+
+    def requests(self, workload: str) -> list[Request]:
+        """What wrk sends for a workload, for each visitor in turn."""
+        if workload == "flash":
+            # All forms, then all pages: a page is asked for when its form has long been answered.
+            posts = [Request("/flash", c, "POST", "text=saved") for c in self.cookies]
+            return posts + [Request("/flash", cookie) for cookie in self.cookies]
+        if workload == "anonymous":
+            return [Request("/read")]
+        return [Request(f"/{workload}", cookie) for cookie in self.cookies]
+
+
+class Lab:
+    """Everything is started on first use and ends with `servers`."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
+        self.project = cache(environment.bake)
+        self.store = cache(self._store)
+        self.subject = cache(self._subject)
+        self.visitor_cookies = cache(self._cookies)
+
+    def _store(self, engine: str, way: Way) -> Store:
+        return self.servers.store(engine, memory_mb=2048 if way == "many" else 256)
+
+    def _subject(self, app: str, engine: str, way: Way) -> Subject:
+        if engine == NO_STORE:
+            python = environment.python_of(self.project("redis"))
+            server = self.servers.app(python, "nosession.py")
+            return self._logged_in(server, None)
+        store = self.store(engine, "direct" if way in DELAY_MS else way)
+        port = self._proxy(engine, way).port if way in DELAY_MS else store.port
+        options = {"engine": engine, "store_port": port}
+        if app in environment.PEERS:
+            python = environment.python_of_peer(app)
+            server = self.servers.app(python, f"on_{app}.py", **options)
+        else:
+            project = self.project(engine)
+            options |= {"project": str(project.path), "package": project.package}
+            server = self.servers.app(environment.python_of(project), "ours.py", **options)
+        return self._logged_in(server, store)
+
+    @cache  # noqa: B019  # a lab lives as long as the run
+    def _proxy(self, engine: str, way: Way) -> Server:
+        return self.servers.proxy(self.store(engine, "direct"), DELAY_MS[way])
+
+    def _logged_in(self, server: Server, store: Store | None) -> Subject:
+        check(server, has_session=store is not None)
+        return Subject(server, store, self.visitor_cookies(server, "/begin", VISITORS))
+
+    def _cookies(self, server: Server, path: str, count: int) -> list[str]:
+        cookies = []
+        for _ in range(count):
+            visitor = Visitor(server.port)
+            visitor.get(path)
+            cookies.append(visitor.cookie)
+            visitor.close()
+        return cookies
+
+
+def check(server: Server, *, has_session: bool) -> None:
+    """Raise `LoadFailed` unless the application really does what is going to be measured."""
+    visitor, other = Visitor(server.port), Visitor(server.port)
+    visitor.get("/begin")
+    other.get("/begin")
+    expected = b"Hello Ada Lovelace</h1><p>You are editor."
+    first, second = visitor.get("/write").body, visitor.get("/write").body
+    faults = [
+        expected not in visitor.get("/read").body and "a session is not read back",
+        b"number 1." not in first and has_session and "the first visit is not number 1",
+        b"number 2." not in second and "the second visit is not number 2",
+        visitor.send("POST", "/flash", "text=saved").status != 303 and "a form is not redirected",
+        has_session and b"saved" in other.get("/flash").body and "a message reaches others",
+        b"saved" not in visitor.get("/flash").body and "a message is not shown",
+        has_session and b"saved" in visitor.get("/flash").body and "a message is shown twice",
+        has_session and b"visitor" not in Visitor(server.port).get("/read").body and "no stranger",
+    ]
+    if any(faults):
+        raise LoadFailed(
+            f"{server.process.args!r}: {', '.join(fault for fault in faults if fault)}"
+        )

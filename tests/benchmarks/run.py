@@ -1,0 +1,125 @@
+"""Measure sessions side by side: python tests/benchmarks/run.py --help, or `make bench`.
+
+All applications run at once and take turns, so that whatever else the machine does hits them alike;
+what counts are medians over rounds, and ratios within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import environment
+import report
+from lab import Lab
+from results import Results, Sample
+from servers import Servers
+from workloads import PAGES, Case, Plan, throughput
+
+APPS = ("ours", "nosession", "pycket", "torndsession")
+ENGINES = ("redis", "memcached")
+
+
+def main() -> None:
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end with the run
+    plan = Plan(
+        arguments.engines,
+        arguments.apps,
+        arguments.connections,
+        arguments.rounds,
+        arguments.seconds,
+        arguments.quick,
+    )
+    environment.need_programs()
+    environment.BUILD.mkdir(parents=True, exist_ok=True)
+    results = Results(_about(plan))
+    with Servers() as servers:
+        run(Lab(servers), cases(plan, arguments.only), plan.rounds, results)
+    results.save(environment.BUILD / "results.json")
+    print(report.tables(results))
+
+
+def cases(plan: Plan, only: Sequence[str]) -> list[Case]:
+    """Return what is to be done in each round."""
+    return throughput(plan, [page for page in PAGES if page in only], "direct")
+
+
+def run(lab: Lab, cases: Sequence[Case], rounds: int, results: Results) -> None:
+    """Do all cases in each round, beginning with another one each time."""
+    started = time.monotonic()
+    steps = [
+        case
+        for round_ in range(rounds)
+        for case in _rotated(cases, round_)
+        if round_ < case.rounds_at_most
+    ]
+    for done, case in enumerate(steps):
+        _progress(case, done, len(steps), started)
+        for metric, value in case.measure(lab).items():
+            place = (case.workload, case.engine, case.app, case.connections)
+            results.add(Sample(*place, metric, value))
+    _progress(None, len(steps), len(steps), started)
+
+
+def _rotated(cases: Sequence[Case], round_: int) -> list[Case]:
+    start = round_ * 7 % len(cases) if cases else 0
+    return [*cases[start:], *cases[:start]]
+
+
+def _progress(case: Case | None, done: int, total: int, started: float) -> None:
+    spent = time.monotonic() - started
+    left = f"{spent / done * (total - done):4.0f} s left" if done else ""
+    what = f"{case.workload} {case.engine} {case.app} {case.connections or ''}" if case else "done"
+    line = f"[{done:{len(str(total))}}/{total}] {left:12} {what:50}"
+    if sys.stderr.isatty():
+        print(f"\r{line}", end="" if case else "\n", file=sys.stderr, flush=True)
+    elif not case or done * 20 // total != (done - 1) * 20 // total:
+        print(line.rstrip(), file=sys.stderr, flush=True)
+
+
+def _about(plan: Plan) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0)),
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    def names(known: Sequence[str]) -> Any:
+        def parse(text: str) -> list[str]:
+            given = text.split(",")
+            if unknown := set(given) - set(known):
+                raise argparse.ArgumentTypeError(
+                    f"{', '.join(sorted(unknown))}: known are {', '.join(known)}"
+                )
+            return [name for name in known if name in given]
+
+        return parse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", type=names(PAGES), default=list(PAGES), metavar="WORKLOAD,...")
+    parser.add_argument("--engines", type=names(ENGINES), default=list(ENGINES))
+    parser.add_argument("--apps", type=names(APPS), default=list(APPS))
+    parser.add_argument(
+        "--connections", type=lambda text: [int(n) for n in text.split(",")], default=[1, 32, 256]
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2, help="of each throughput measurement")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", action="store_true", help="the README's table and plot")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
