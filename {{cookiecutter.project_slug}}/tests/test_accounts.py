@@ -82,7 +82,9 @@ def test_a_username_that_people_could_not_read_is_refused(name: str) -> None:
     assert str(error.value).endswith(".")
 
 
-@pytest.mark.parametrize("password", ["12345678", "x" * 7, "x" * 1025, "\u00e9" * 513, "Ada Lovelace"])
+@pytest.mark.parametrize(
+    "password", ["12345678", "x" * 7, "x" * 1025, "\u00e9" * 513, "Ada Lovelace"]
+)
 def test_a_weak_password_is_refused(password: str) -> None:
     with pytest.raises(PasswordRefused):
         check_password(password, "ada lovelace")

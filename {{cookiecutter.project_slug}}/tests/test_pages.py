@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -12,50 +11,14 @@ from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 
 from .browser import Browser
-from .conftest import MakeBrowser
 
 HOSTILE = """<script>alert(1)</script>"><img src=x onerror='alert(1)'>"""
 
 
-@pytest.mark.gen_test
-async def test_the_front_page_counts_visits(browser: Browser) -> None:
-    assert "first visit" in (await browser.get("/")).plain
-    assert "here 2 times" in (await browser.get("/")).plain
-
-
-@pytest.mark.gen_test
-async def test_visits_at_the_same_time_all_count(browser: Browser) -> None:
-    await browser.get("/")
-    await asyncio.gather(*(browser.get("/") for _ in range(8)))
-    assert "here 10 times" in (await browser.get("/")).plain
-
-
-@pytest.mark.gen_test
-async def test_two_browsers_do_not_see_each_other(make_browser: MakeBrowser) -> None:
-    one, other = make_browser(), make_browser()
-    await one.post("/", text="my secret")
-    assert "my secret" in (await one.get("/")).text
-    assert "my secret" not in (await other.get("/")).text
-
-
-@pytest.mark.gen_test
-async def test_a_note_is_saved_and_a_reload_does_not_send_it_again(browser: Browser) -> None:
-    answer = await browser.post("/", text="buy milk", follow=False)
-    assert (answer.status, answer.location) == (303, "/")
-    page = await browser.get("/")
-    assert page.text.count("buy milk") == 1
-    assert page.flashes == [("success", "Your note is saved.")]
-
-
-@pytest.mark.parametrize("text", ["", "   ", "x" * 201])
-@pytest.mark.gen_test
-async def test_a_note_that_cannot_be_kept_comes_back_with_the_reason(
-    browser: Browser, text: str
-) -> None:
-    page = await browser.post("/", text=text)
-    assert page.status == 422
-    assert page.error_of("text")
-    assert f'value="{text.strip()}"' in page.text
+@pytest.fixture
+def engine() -> str:
+    """What is tested here has nothing to do with the store: once is enough."""
+    return "memory"
 
 
 @pytest.mark.gen_test
@@ -86,37 +49,33 @@ class Refusing(BaseHandler):
         raise HTTPError(503)  # before the session is loaded
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/", 200),
-        ("/login", 200),
-        ("/static/style.css", 200),
-        ("/static/nothing.css", 404),
-        ("/nothing", 404),
-        ("/healthz", 200),
-        ("/account/delete", 405),
-        ("/broken", 500),
-        ("/refusing", 503),
-    ],
-)
 @pytest.mark.gen_test
-async def test_every_answer_has_the_security_headers(
-    app: App, browser: Browser, path: str, status: int
-) -> None:
+async def test_every_answer_has_the_security_headers(app: App, browser: Browser) -> None:
     app.add_handlers(".*", [("/broken", Broken), ("/refusing", Refusing)])
-    page = await browser.get(path)
-    assert page.status == status
-    policy = page.headers["Content-Security-Policy"]
-    assert "default-src 'self'" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert "unsafe" not in policy
-    assert page.headers["X-Content-Type-Options"] == "nosniff"
-    assert page.headers["X-Frame-Options"] == "DENY"
-    assert page.headers["Referrer-Policy"] == "same-origin"
-    assert page.headers["Strict-Transport-Security"].startswith("max-age=")
-    assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert "Server" not in page.headers
+    answers = {
+        "/": 200,
+        "/login": 200,
+        "/static/style.css": 200,
+        "/static/nothing.css": 404,
+        "/nothing": 404,
+        "/healthz": 200,
+        "/account/delete": 405,
+        "/broken": 500,
+        "/refusing": 503,
+    }
+    for path, status in answers.items():
+        page = await browser.get(path)
+        assert page.status == status, path
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert page.headers["X-Frame-Options"] == "DENY"
+        assert page.headers["Referrer-Policy"] == "same-origin"
+        assert page.headers["Strict-Transport-Security"].startswith("max-age=")
+        assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert "Server" not in page.headers
 
 
 @pytest.mark.gen_test
@@ -135,23 +94,18 @@ async def test_a_wrong_method_is_answered_with_the_right_ones(browser: Browser) 
     assert page.headers["Allow"] == "POST"
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+@pytest.mark.gen_test
+async def test_posts_from_other_sites_are_refused(browser: Browser) -> None:
+    await browser.register()
+    for headers in (
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
         {"Sec-Fetch-Site": "same-site", "Origin": "https://blog.localhost"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
-    ],
-)
-@pytest.mark.gen_test
-async def test_posts_from_other_sites_are_refused(
-    browser: Browser, headers: dict[str, str]
-) -> None:
-    await browser.register()
-    for path in ("/", "/login", "/logout", "/account", "/account/delete"):
-        page = await browser.post(path, headers=headers, text="x", password="correct horse")
-        assert page.status == 403
+    ):
+        for path in ("/", "/login", "/logout", "/account", "/account/delete"):
+            page = await browser.post(path, headers=headers, text="x", password="correct horse")
+            assert page.status == 403
     assert (await browser.get("/account")).url == "/account"  # still logged in, still there
 
 

@@ -221,7 +221,7 @@ async def address_seen(app: App, browser: Browser, headers: dict[str, str]) -> s
         seen.append(address)
         return await attempt(address, username)
 
-    app.throttle.attempt = watch  # type: ignore[method-assign]
+    app.throttle.attempt = watch  # type: ignore[method-assign, assignment]
     await browser.post("/login", headers=headers, username="nobody", password="nothing")
     return seen[0]
 

@@ -32,7 +32,7 @@ HOW_TO_START = {
     "memcached": "memcached -p {port}",  # engine: memcached
 }
 
-_LOCAL = ("", "127.0.0.1", "0.0.0.0", "::1", "::", "localhost")
+_LOCAL = ("127.0.0.1", "0.0.0.0", "::1", "::", "localhost")  # noqa: S104 - only compared
 
 log = logging.getLogger(__package__)
 

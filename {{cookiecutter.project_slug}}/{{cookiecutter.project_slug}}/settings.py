@@ -300,7 +300,7 @@ def _read_file(parser: OptionParser, path: str) -> list[str]:
         parser.parse_config_file(path, final=False)
     except OSError as error:
         return [f"{_both_names('config')}: {path} cannot be read ({error.strerror})"]
-    except Exception as error:  # noqa: BLE001 - it is a program, and can fail in any way
+    except Exception as error:  # the file is a program, and can fail in any way
         return [f"{_both_names('config')}: {path} failed: {type(error).__name__}: {error}"]
     return []
 
