@@ -18,7 +18,7 @@ class Outbox:
     """Nothing here touches the store."""
 
     def __init__(self) -> None:
-        self._changes: dict[Kind, dict[str, bytes | None]] = {kind: {} for kind in KINDS}
+        self._changes: dict[Kind, dict[str, bytes | None]] = {"notification": {}, "message": {}}
         self._taken: list[tuple[Kind, Fields]] = []
 
     def put(self, name: str, raw: bytes | None) -> None:

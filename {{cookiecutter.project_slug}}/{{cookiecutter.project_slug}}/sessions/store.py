@@ -56,9 +56,9 @@ class Store:
         Call it when the application is made: it raises `ConfigurationError`, listing every fault
         of the settings. Nothing is connected before the first trip.
         """
-        store = _stores.get(application)
+        store: Store | None = vars(application).get("_session_store")
         if store is None:
-            store = _stores[application] = Store(application)
+            store = vars(application)["_session_store"] = Store(application)
         return store
 
     @property
@@ -117,6 +117,3 @@ class Store:
         """Give back connections and threads, at the end of the application."""
         await self.sessions.close()
         await self.notifications.close()
-
-
-_stores: weakref.WeakKeyDictionary[Application, Store] = weakref.WeakKeyDictionary()

@@ -57,8 +57,9 @@ class Visit:
         """Find the session of the request's cookie. One trip; none without a good cookie."""
         if self.loaded:
             return
-        config, handler = self.store.config, self._handler
-        cookie = self._cookie = self.store.signer.read(handler.get_cookie(config.cookie.name))
+        config = self.store.config
+        header = self._handler.request.headers.get("Cookie")
+        cookie = self._cookie = self.store.signer.read(header)
         if cookie is not None:
             session_id = hashed(cookie.token)
             self._lifetime_s = cookie.lifetime_s
