@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
+from {{cookiecutter.project_slug}} import logs
+from {{cookiecutter.project_slug}}.__main__ import main
 from {{cookiecutter.project_slug}}.accounts import DatabaseUnavailable
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers import health
@@ -157,19 +160,6 @@ def test_the_app_prints_its_address_serves_and_leaves_in_good_order(start: Any) 
     assert "Traceback" not in output
 
 
-def test_a_store_that_does_not_answer_is_one_line_with_both_ways_out(
-    start: Any, nowhere: dict[str, str]
-) -> None:
-    app = start(SESSION_ENGINE="{{cookiecutter.engine}}", **nowhere)
-    status, output = app.end()
-    assert status == 1
-    assert output.count("\n") == 1
-    (where,) = nowhere.values()
-    assert where.rpartition("/")[2] in output
-    assert "{{cookiecutter.engine}}" in output
-    assert "make run ENGINE=memory" in output
-
-
 def test_a_busy_port_is_one_line(start: Any) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
@@ -181,16 +171,44 @@ def test_a_busy_port_is_one_line(start: Any) -> None:
     )
 
 
-def test_a_database_that_does_not_answer_is_one_line_without_the_password(start: Any) -> None:
-    url = f"postgresql://me:hunter2@{HOST}:{free_port()}/app"
-    status, output = start(DATABASE_URL=url).end()
-    assert status == 1
-    assert output.count("\n") == 1
-    assert "does not answer" in output
-    assert "hunter2" not in output
+@pytest.fixture
+def last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs the app with these variables, in this process; returns what it prints as it exits."""
+
+    def run(**environ: str) -> str:
+        given = {"COOKIE_SECRET": COOKIE_SECRET, "SESSION_ENGINE": "memory", **environ}
+        monkeypatch.setattr(os, "environ", given)
+        monkeypatch.setattr(sys, "argv", ["app"])
+        monkeypatch.setattr(logs, "configure", lambda **_: None)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as end:
+            main()
+        return str(end.value.code)
+
+    return run
 
 
-def test_faults_of_the_settings_are_lines_and_no_traceback(start: Any) -> None:
-    status, output = start(COOKIE_SECRET="short", PROCESSES="0").end()
-    assert status == 1
-    assert output.count("\n") == 2
+def test_a_store_that_does_not_answer_is_one_line_with_both_ways_out(
+    last_words: Callable[..., str], nowhere: dict[str, str]
+) -> None:
+    words = last_words(SESSION_ENGINE="{{cookiecutter.engine}}", **nowhere)
+    (address,) = nowhere.values()
+    port = address.rpartition(":")[2]
+    assert "\n" not in words
+    assert address.rpartition("/")[2] in words
+    assert re.search(rf"Start it: {{cookiecutter.engine}}\S* .*{port} ", words)
+    assert words.endswith("make run ENGINE=memory")
+
+
+def test_a_database_that_does_not_answer_is_one_line_without_the_password(
+    last_words: Callable[..., str],
+) -> None:
+    words = last_words(DATABASE_URL=f"postgresql://me:hunter2@{HOST}:{free_port()}/app")
+    assert "\n" not in words
+    assert "does not answer" in words
+    assert words.endswith("DATABASE_URL=sqlite+aiosqlite:///app.db")
+    assert "hunter2" not in words
+
+
+def test_faults_of_the_settings_are_one_line_each(last_words: Callable[..., str]) -> None:
+    assert len(last_words(COOKIE_SECRET="short", PROCESSES="0").splitlines()) == 2

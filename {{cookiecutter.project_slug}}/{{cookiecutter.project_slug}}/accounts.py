@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sqlite3
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -145,7 +146,9 @@ class Accounts:
     """
 
     def __init__(self, database_url: str, cost: argon2.Parameters = PASSWORD_COST) -> None:
-        self.address = make_url(database_url).render_as_string(hide_password=True)
+        url = make_url(database_url)
+        self.address = url.render_as_string(hide_password=True)
+        self._file = url.database if url.get_backend_name() == "sqlite" else None
         self._engine = _engine(database_url)
         self._hasher = argon2.PasswordHasher.from_parameters(cost)
         # Argon2 is meant to be slow: it has threads of its own, so that it holds up neither the
@@ -154,6 +157,13 @@ class Accounts:
 
     async def start(self) -> None:
         """Create the tables that are not there yet."""
+        if (file := self._file) is not None:
+            # aiosqlite leaves a thread behind when it cannot open a file; it may fail later, with a
+            # traceback, on an event loop that is closed. So see first whether it can be opened.
+            try:
+                await self._in_pool(lambda: sqlite3.connect(file).close())
+            except sqlite3.Error as error:
+                raise DatabaseUnavailable(self.address, error) from error
         async with self._reaching_the_database(), self._engine.begin() as connection:
             await connection.run_sync(Table.metadata.create_all)
 

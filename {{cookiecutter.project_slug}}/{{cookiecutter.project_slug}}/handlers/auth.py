@@ -142,7 +142,7 @@ class LoginHandler(_AuthHandler):
                 username=username,
                 next=next_,
                 remember=remember,
-                faults={"username": fault, "password": fault},
+                faults={"password": fault},
             )
             return
         await attempt.forgive()
