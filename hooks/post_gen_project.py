@@ -19,7 +19,9 @@ FILES_BY_ANSWER = {
     "license": {"MIT": ["LICENSE"], "BSD-3-Clause": ["LICENSE"], "Apache-2.0": ["LICENSE"]},
 }
 
-# A line that belongs to one answer alone ends with a marker: `# engine: redis`.
+# A line of code that belongs to one answer alone ends with a marker: `# engine: redis`. In other
+# files a line may be what somebody answered, and end in any way.
+MARKED_SUFFIXES = {".py", ".toml"}
 MARKER = re.compile(rb"[ \t]*# engine: (\w+)[ \t]*(?=\r?\n|\Z)")
 
 ENGINES = {"redis": "Redis", "memcached": "Memcached"}
@@ -35,7 +37,7 @@ def main() -> None:
             if any(path.match(pattern) for pattern in others.difference(kept)):
                 path.unlink()
     for path in files:
-        if path.exists():
+        if path.suffix in MARKED_SUFFIXES and path.exists():
             _keep_marked_lines(path, ANSWERS["engine"].encode())
     _print_next_steps()
 
