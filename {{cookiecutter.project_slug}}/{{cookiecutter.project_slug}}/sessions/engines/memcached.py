@@ -370,18 +370,28 @@ class _Host(memcache._Host):  # type: ignore[misc]  # python-memcached is untype
 
     def _get_socket(self) -> socket.socket | None:
         """The connection, opened where there is none. Called before every command."""
+        if self._check_dead():
+            return None
         if self.socket is not None and _readable(self.socket):
             # Nothing was asked, so this is the end of a server that has been restarted since: it
             # would fail a request that a new connection can answer. Or it is the answer to an
             # earlier command, which the next one must not take for its own.
             self.close_socket()
-        fresh = self.socket is None
-        connection: socket.socket | None = super()._get_socket()
-        if fresh and connection is not None and self.family != socket.AF_UNIX:
-            # A `touch` expects no answer. The command after it would wait in this machine until
-            # the server acknowledges the `touch`, which takes it 40 ms (Nagle's algorithm).
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        if self.socket is None:
+            connection = socket.socket(self.family, socket.SOCK_STREAM)
+            try:
+                connection.settimeout(self.socket_timeout)
+                if self.family != socket.AF_UNIX:
+                    # A `touch` expects no answer. The command after it would wait in this machine
+                    # until the server acknowledges the `touch`, for 40 ms (Nagle's algorithm).
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.connect(self.address)
+            except OSError as error:
+                connection.close()
+                self.mark_dead(error)
+                return None
+            self.socket, self.buffer = connection, b""
+        return self.socket
 
 
 def _readable(connection: socket.socket) -> bool:
