@@ -55,14 +55,16 @@ class Outbox:
         """Store what was pending under an id that ends; what this request set is newer."""
         self._changes[kind] = {**fields, **self._changes[kind]}
 
-    def changes(self, kind: Kind) -> Mapping[str, bytes | None]:
+    def changes(self, kind: Kind) -> dict[str, bytes | None]:
         """Return what the store must be told."""
-        return self._changes[kind]
+        return dict(self._changes[kind])
 
-    def sent(self) -> None:
-        """Note that the store has it all."""
-        for changes in self._changes.values():
-            changes.clear()
+    def sent(self, kind: Kind, changes: Mapping[str, bytes | None]) -> None:
+        """Note that the store has `changes`. What was set while they travelled stays to be sent."""
+        kept = self._changes[kind]
+        self._changes[kind] = {
+            name: raw for name, raw in kept.items() if name not in changes or changes[name] != raw
+        }
 
     def brings(self) -> bool:
         """Whether there is something to store, not merely to remove."""

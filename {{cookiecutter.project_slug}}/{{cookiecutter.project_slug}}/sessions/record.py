@@ -86,6 +86,10 @@ class Record:
         """Return one of our own fields, or None."""
         return self._values.get(name)
 
+    def fields(self) -> Fields:
+        """Return the encodings that the store was last seen to hold, by name."""
+        return dict(self._stored)
+
     def stored(self, name: str) -> bytes | None:
         """Return the encoding of `name` that the store was last seen to hold."""
         return self._stored.get(name)

@@ -94,15 +94,21 @@ class Store:
         """Remove all records of a session and return what they held, the session's own first.
 
         `session_id` is the hash of its token. From here on the id is dead: requests under way with
-        it find nothing, and what they write is dropped.
+        it find nothing, and what they write is dropped. Of several that end a session at once, one
+        gets it all and the others nothing.
         """
-        held = asyncio.gather(
+        # The note first: a request that finds no record any more must find the note.
+        _, record = await asyncio.gather(
+            self.sessions.save(
+                self.key("ended", session_id), {"ended": b""}, ENDED_NOTED_S, create=True
+            ),
             self.sessions.take(self.key("session", session_id)),
-            *(self.notifications.take(self.key(kind, session_id)) for kind in KINDS),
         )
-        ended = self.key("ended", session_id)
-        noted = self.sessions.save(ended, {"ended": b""}, ENDED_NOTED_S, create=True)
-        (record, *pending), _ = await asyncio.gather(held, noted)
+        if not record:
+            return {}, {}
+        pending = await asyncio.gather(
+            *(self.notifications.take(self.key(kind, session_id)) for kind in KINDS)
+        )
         return record, dict(zip(KINDS, pending, strict=True))
 
     async def ended(self, session_id: str) -> bool:

@@ -163,9 +163,10 @@ class Visit:
     def put_back(self) -> Awaitable[None] | None:
         """Return to the store what was taken from it; None where nothing was."""
         taken = self.outbox.give_back()
-        if not taken or self.id is None:
+        session_id = self.id or self._left  # a destroy() that is dropped has ended nothing
+        if not taken or session_id is None:
             return None
-        return self._put_back(self.id, taken)
+        return self._put_back(session_id, taken)
 
     async def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
         """Set one name if the store still holds `old`; visible to others at once."""
@@ -195,15 +196,32 @@ class Visit:
             self._lost(session_id)
 
     async def _move(self, old: str, token: str, changes: Mapping[str, bytes | None]) -> None:
-        """Carry everything to a new id. Taking the old record decides who moves it, only once."""
+        """Carry everything to a new id.
+
+        Taking the old record decides who moves it, only once. The copy is made before: if the
+        store fails in between, the visitor still has the old session, and who ends this session
+        from elsewhere at this very moment ends the copy too.
+        """
         self._check_headers()
+        new = hashed(token)
+        copy = {**self.record.fields(), **changes}
+        await self._write(new, copy, create=True)
         record, pending = await self.store.end(old)
         if not record:
+            await self.store.end(new)
             self._lost(old)
             return
+        # What others have stored under the old id since this request loaded it.
+        late: dict[str, bytes | None] = {
+            name: record.get(name)
+            for name in {*record, *copy} - {*changes}
+            if record.get(name) != copy.get(name)
+        }
         for kind, fields in pending.items():
             self.outbox.carry(kind, fields)
-        await self._write(hashed(token), {**record, **changes}, create=True)
+        if not await self._write(new, late, create=False):
+            self._lost(new)
+            return
         self._event("regenerated", old)
         self._become(token)
         self._answer()
@@ -225,15 +243,18 @@ class Visit:
         """Write changes of the session and of the notifications, in one tick."""
         store, ttl = self.store, self._ttl_s()
         calls: list[Awaitable[bool]] = []
+        sent: dict[Kind, dict[str, bytes | None]] = {}
         if changes:
             key = store.key("session", session_id)
             calls.append(store.sessions.save(key, changes, ttl, create=create))
         for kind in KINDS:
             if notices := self.outbox.changes(kind):
+                sent[kind] = notices
                 key = store.key(kind, session_id)
                 calls.append(store.notifications.save(key, notices, ttl, create=True))
         results = [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
-        self.outbox.sent()
+        for kind, notices in sent.items():
+            self.outbox.sent(kind, notices)
         if changes and not results[0]:
             return False
         self.record.stored_as(changes)
