@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from . import generated  # noqa: F401 - renders the package that the tests import
+from .processes import Process, running
 from .servers import ENGINES, Server, started
 
 HERE = Path(__file__).parent
@@ -58,6 +59,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that the tests share; each keeps to itself by a key prefix of its own."""
     with started(request.param) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def processes(server: Server) -> Iterator[list[Process]]:
+    """Two processes of the generated app that share a server."""
+    with running(2, server.environment) as processes:
+        yield processes
 
 
 @pytest.fixture(params=ENGINES)

@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from .browser import Browser, Page, client
-from .processes import running
-from .servers import Server
+from .processes import Process
 
 REQUESTS = 2000
 CONNECTIONS = 64
@@ -22,37 +21,36 @@ pytestmark = pytest.mark.plain_loop
 
 
 @asynccontextmanager
-async def visitor(server: Server) -> AsyncIterator[Browser]:
+async def visitor(processes: list[Process]) -> AsyncIterator[Browser]:
     """A visitor with a session, who reaches two processes of the app in turn."""
-    with running(2, server.environment) as processes:
-        async with client(CONNECTIONS) as http:
-            browser = Browser(http, *(process.url for process in processes))
-            assert (await browser.post("/keep", began="yes")).status == 200
-            yield browser
+    async with client(CONNECTIONS) as http:
+        browser = Browser(http, *(process.url for process in processes))
+        assert (await browser.post("/keep", began="yes")).status == 200
+        yield browser
 
 
 def succeeded(pages: list[Page]) -> bool:
     return {page.status for page in pages} == {200}
 
 
-async def test_2000_requests_that_set_a_name_each_keep_2000(server: Server) -> None:
-    async with visitor(server) as browser:
+async def test_2000_requests_that_set_a_name_each_keep_2000(processes: list[Process]) -> None:
+    async with visitor(processes) as browser:
         names = {f"name{number}": f"value {number}" for number in range(REQUESTS)}
         calls = [browser.post("/keep", (name, value)) for name, value in names.items()]
         assert succeeded(await asyncio.gather(*calls))
         assert (await browser.get("/keep")).json == {"began": "yes", **names}
 
 
-async def test_modify_of_one_list_from_2000_requests_leaves_2000_items(server: Server) -> None:
-    async with visitor(server) as browser:
+async def test_modify_of_one_list_from_2000_requests_leaves_2000_items(processes: list[Process]) -> None:
+    async with visitor(processes) as browser:
         calls = [browser.post("/append", item=number) for number in range(REQUESTS)]
         assert succeeded(await asyncio.gather(*calls))
         items = (await browser.get("/keep")).json["items"]
         assert sorted(items, key=int) == [str(number) for number in range(REQUESTS)]
 
 
-async def test_deletes_of_other_names_in_between_undo_nothing(server: Server) -> None:
-    async with visitor(server) as browser:
+async def test_deletes_of_other_names_in_between_undo_nothing(processes: list[Process]) -> None:
+    async with visitor(processes) as browser:
         goes = [f"goes{number}" for number in range(REQUESTS // 2)]
         assert (await browser.post("/keep", *((name, "x") for name in goes))).status == 200
         stays = [f"stays{number}" for number in range(REQUESTS // 2)]
