@@ -5,22 +5,25 @@ Applications stay up for the whole run, so that the workloads can take turns; id
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
 
 import environment
+from fill import copy_session
 from load import LoadFailed, Request, Visitor
 from servers import Server, Servers, Store
 
 VISITORS: Final = 512
 """Sessions that requests are spread over: twice as many as there are connections at most."""
 
-Way = Literal["direct", "proxy", "delayed", "frozen", "few", "many"]
+Way = Literal["direct", "proxy", "delayed", "frozen", "few", "many", "weighed"]
 """How an application reaches its store: straight; through a proxy that adds nothing, or 1 ms; a
-store of its own to be frozen; one that holds few or many sessions."""
+store of its own to be frozen, or to hold few or many sessions, or to be weighed."""
 
 DELAY_MS: Final = {"proxy": 0.0, "delayed": 1.0}
+FEW: Final = 1_000
 NO_STORE: Final = "none"
 """The engine of the application that has no session."""
 
@@ -45,14 +48,26 @@ class Subject:
 
 
 class Lab:
-    """Everything is started on first use and ends with `servers`."""
+    """Everything is started on first use and ends with `servers`.
 
-    def __init__(self, servers: Servers) -> None:
+    `many` is how many sessions are in the store of that way.
+    """
+
+    def __init__(self, servers: Servers, many: int) -> None:
         self.servers = servers
+        self._copies = {"few": FEW - VISITORS, "many": many - VISITORS}
         self.project = cache(environment.bake)
         self.store = cache(self._store)
         self.subject = cache(self._subject)
         self.visitor_cookies = cache(self._cookies)
+
+    def prepare(self, engines: Iterable[str], apps: Iterable[str]) -> None:
+        """Bake, and make the environments, so that later nobody waits for pip."""
+        for engine in {"redis", *engines}:
+            environment.python_of(self.project(engine))
+        for app in apps:
+            if app in environment.PEERS:
+                environment.python_of_peer(app)
 
     def _store(self, engine: str, way: Way) -> Store:
         return self.servers.store(engine, memory_mb=2048 if way == "many" else 256)
@@ -67,12 +82,16 @@ class Lab:
         options = {"engine": engine, "store_port": port}
         if app in environment.PEERS:
             python = environment.python_of_peer(app)
-            server = self.servers.app(python, f"on_{app}.py", **options)
+            module = f"on_{app.removesuffix('-redis4')}.py"
+            server = self.servers.app(python, module, **options)
         else:
             project = self.project(engine)
             options |= {"project": str(project.path), "package": project.package}
             server = self.servers.app(environment.python_of(project), "ours.py", **options)
-        return self._logged_in(server, store)
+        subject = self._logged_in(server, store)
+        if way in self._copies:
+            copy_session(store, self._copies[way])
+        return subject
 
     @cache  # noqa: B019  # a lab lives as long as the run
     def _proxy(self, engine: str, way: Way) -> Server:

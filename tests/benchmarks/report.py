@@ -17,7 +17,7 @@ LABELS = {
 
 def tables(results: Results) -> str:
     """Return all tables."""
-    return throughput_table(results)
+    return throughput_table(results) + raw(results)
 
 
 def throughput_table(results: Results) -> str:
@@ -65,3 +65,11 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def raw(results: Results) -> str:
+    """Everything, one line a figure."""
+    places = dict.fromkeys(
+        (s.workload, s.engine, s.app, s.connections, s.metric) for s in results.samples
+    )
+    return "\n".join(f"{' '.join(map(str, p)):60} {results.find(*p)}" for p in places)

@@ -12,18 +12,21 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import environment
+import generated
+import probes
 import report
 from lab import Lab
 from results import Results, Sample
 from servers import Servers
 from workloads import PAGES, Case, Plan, throughput
 
-APPS = ("ours", "nosession", "pycket", "torndsession")
+APPS = ("ours", "nosession", *environment.PEERS)
 ENGINES = ("redis", "memcached")
 
 
@@ -41,15 +44,47 @@ def main() -> None:
     environment.need_programs()
     environment.BUILD.mkdir(parents=True, exist_ok=True)
     results = Results(_about(plan))
+    many = 100_000 if plan.quick else 1_000_000
     with Servers() as servers:
-        run(Lab(servers), cases(plan, arguments.only), plan.rounds, results)
+        lab = Lab(servers, many)
+        lab.prepare(plan.engines, plan.apps)
+        run(lab, cases(plan, arguments.only), plan.rounds, results)
     results.save(environment.BUILD / "results.json")
     print(report.tables(results))
 
 
 def cases(plan: Plan, only: Sequence[str]) -> list[Case]:
     """Return what is to be done in each round."""
-    return throughput(plan, [page for page in PAGES if page in only], "direct")
+    chosen = throughput(plan, [page for page in PAGES if page in only], "direct")
+    for name, group in GROUPS.items():
+        if name in only:
+            chosen += group(plan)
+    return chosen
+
+
+def latency(plan: Plan) -> list[Case]:
+    """The same pages with a store that is further away."""
+    today = replace(plan, apps=[app for app in plan.apps if app not in environment.REDIS_ONLY])
+    pages = ("read", "write") if plan.quick else PAGES
+    # What the proxy itself costs is no latency: so there is one that adds nothing, to compare with.
+    ours = replace(plan, apps=["ours"], connections=[256])
+    return [
+        *throughput(ours, pages, "proxy", " near"),
+        *throughput(
+            replace(today, connections=[256]) if plan.quick else today, pages, "delayed", " far"
+        ),
+    ]
+
+
+GROUPS: dict[str, Callable[[Plan], list[Case]]] = {
+    "latency": latency,
+    "large": probes.large,
+    "grown": probes.grown,
+    "stall": probes.stall,
+    "trips": probes.trips,
+    "storm": generated.storm,
+    "birth": generated.birth,
+}
 
 
 def run(lab: Lab, cases: Sequence[Case], rounds: int, results: Results) -> None:
@@ -108,7 +143,9 @@ def _arguments() -> argparse.Namespace:
         return parse
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", type=names(PAGES), default=list(PAGES), metavar="WORKLOAD,...")
+    parser.add_argument(
+        "--only", type=names([*PAGES, *GROUPS]), default=[*PAGES, *GROUPS], metavar="WORKLOAD,..."
+    )
     parser.add_argument("--engines", type=names(ENGINES), default=list(ENGINES))
     parser.add_argument("--apps", type=names(APPS), default=list(APPS))
     parser.add_argument(

@@ -66,7 +66,7 @@ class Store(Server):
         """What the server counts, by name."""
         with socket.create_connection((HOST, self.port), timeout=30) as connection:
             if self.engine == "redis":
-                connection.sendall(b"INFO everything\r\n")
+                connection.sendall(b"INFO all\r\n")
                 said = _read(connection, lambda data: _bulk_is_whole(data))
                 pairs = (line.partition(":") for line in said.splitlines() if ":" in line)
                 return {name: value for name, _, value in pairs}

@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import environment
 from lab import NO_STORE, Lab, Way
 from load import hammer
 
 PAGES: Final = ("read", "write", "flash", "anonymous")
+
+ALL_ROUNDS: Final = 1_000_000
 
 Measure = Callable[[Lab], Mapping[str, float]]
 """Does the work once and returns figures by name, units in the names."""
@@ -25,7 +28,7 @@ class Case:
     app: str
     connections: int
     measure: Measure
-    rounds_at_most: int = 1000
+    rounds_at_most: int = ALL_ROUNDS
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Plan:
     seconds: int
     quick: bool
 
+    def apps_on(self, engine: str) -> list[str]:
+        """The applications that can use this store."""
+        return [app for app in self.apps if engine == "redis" or app not in environment.REDIS_ONLY]
+
 
 def throughput(plan: Plan, pages: Sequence[str], way: Way, suffix: str = "") -> list[Case]:
     """Each page, each number of connections, each store: the applications one after the other."""
@@ -46,7 +53,7 @@ def throughput(plan: Plan, pages: Sequence[str], way: Way, suffix: str = "") -> 
     for page in pages:
         for connections in plan.connections:
             for place, engine in enumerate(plan.engines):
-                for app in plan.apps:
+                for app in plan.apps_on(engine):
                     at = NO_STORE if app == "nosession" else engine
                     if at == NO_STORE and (place or way != "direct"):
                         continue  # it has no store: measured once

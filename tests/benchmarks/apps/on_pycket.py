@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import tornado.web
-from pages import NAME, PART, PARTS, ROLE, note, options, page, serve
+from pages import LARGE, NAME, ROLE, note, options, page, serve
 from pycket.notification import NotificationMixin
 from pycket.session import SessionMixin
 
@@ -15,20 +17,19 @@ class Handler(tornado.web.RequestHandler, SessionMixin, NotificationMixin):
 
 
 class BeginHandler(Handler):
-    parts = 0
+    more: ClassVar[dict[str, str]] = {}
 
     def get(self) -> None:
         # The id exists from the first `set` on, but the cookie reaches only the next request: a
         # second `set` here would mint a second id and lose what the first has stored.
-        user = {"name": NAME, "role": ROLE, "visits": 0}
-        user.update({f"part{number}": PART for number in range(self.parts)})
+        user = {"name": NAME, "role": ROLE, "visits": 0, **self.more}
         manager = self.session
         session_id = manager._SessionManager__create_session_id()
         manager.driver.set(session_id, user)
 
 
 class BeginLargeHandler(BeginHandler):
-    parts = PARTS
+    more = LARGE
 
 
 class ReadHandler(Handler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import memcache
-from pages import NAME, PART, PARTS, ROLE, note, options, page, serve
+from pages import LARGE, NAME, ROLE, note, options, page, serve
 from torndsession.memcachedsession import MemcachedSession
 from torndsession.sessionhandler import SessionBaseHandler
 
@@ -22,8 +22,8 @@ class BeginHandler(SessionBaseHandler):
 class BeginLargeHandler(BeginHandler):
     def get(self) -> None:
         super().get()
-        for number in range(PARTS):
-            self.session[f"part{number}"] = PART
+        for name, value in LARGE.items():
+            self.session[name] = value
 
 
 class ReadHandler(SessionBaseHandler):

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import tornado.web
-from pages import NAME, PART, PARTS, ROLE, note, options, page, serve
+from pages import LARGE, NAME, ROLE, note, options, page, serve
 
 OPTIONS = options()
 sys.path.insert(0, OPTIONS["project"])
@@ -28,8 +28,8 @@ class BeginHandler(Handler):
 class BeginLargeHandler(BeginHandler):
     def get(self) -> None:
         super().get()
-        for number in range(PARTS):
-            self.session[f"part{number}"] = PART
+        for name, value in LARGE.items():
+            self.session[name] = value
 
 
 class ReadHandler(Handler):

@@ -18,6 +18,7 @@ import asyncio
 import itertools
 import json
 import logging
+import random
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -30,9 +31,8 @@ NAME = "Ada Lovelace"
 ROLE = "editor"
 COOKIE_SECRET = "only for the benchmark, which serves 127.0.0.1"
 
-PARTS = 100
-PART = "x" * 1000
-"""A large session is this, under so many names."""
+LARGE = {f"part{number}": random.Random(number).randbytes(500).hex() for number in range(100)}
+"""What a large session holds: 100 kB that cannot be shortened."""
 
 _numbers = itertools.count(1)
 
