@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -181,13 +182,14 @@ def last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         monkeypatch.setattr(sys, "argv", ["app"])
         monkeypatch.setattr(logs, "configure", lambda **_: None)
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as end:
-            main()
+        with ThreadPoolExecutor(1) as thread, pytest.raises(SystemExit) as end:
+            thread.submit(main).result()  # it needs an event loop of its own
         return str(end.value.code)
 
     return run
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the client library's
 def test_a_store_that_does_not_answer_is_one_line_with_both_ways_out(
     last_words: Callable[..., str], nowhere: dict[str, str]
 ) -> None:
