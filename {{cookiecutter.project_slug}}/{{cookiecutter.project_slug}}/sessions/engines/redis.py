@@ -7,19 +7,20 @@ with EVAL: there is no cache of scripts that a restart or a fail-over could lose
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
-from redis.asyncio.connection import parse_url
+from hiredis import pack_command
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ..errors import BadRecord, StoreUnavailable
-from .base import Engine, Fields, SharedTrips, log, unknown_names
+from .base import Engine, Extensions, Fields, SharedTrips, log, unknown_names
 
 _TRIPS_AT_ONCE: Final = 4
 
@@ -76,10 +77,12 @@ class RedisEngine(Engine):
     name: ClassVar[str] = "redis"
 
     def __init__(
-        self, client: Redis | RedisCluster, address: str, timeout_s: float, trips_at_once: int
+        self, client: Any, address: str, timeout_s: float, trips_at_once: int
     ) -> None:
         self.address = address
-        self._client = client
+        self._client: Redis = client  # a RedisCluster in the subclass, which is used like it
+        self._idle: list[AbstractConnection] = []
+        self._extensions = Extensions()
         self._trips: SharedTrips[tuple[_Command, ...]] = SharedTrips(
             self._send, address=address, limit=trips_at_once, timeout_s=timeout_s
         )
@@ -115,30 +118,31 @@ class RedisEngine(Engine):
         options.pop("db", None)
         address = _address(options)
         if cluster:
-            client: Redis | RedisCluster = RedisCluster(**_cluster_options(options))
-            return cls(client, f"redis cluster at {address}", timeout_s, _TRIPS_AT_ONCE)
+            nodes = RedisCluster(**_cluster_options(options))
+            where = f"redis cluster at {address}"
+            return RedisClusterEngine(nodes, where, timeout_s, _TRIPS_AT_ONCE)
         # RESP3's notices of maintenance ask a server for something it may not know at each connect
         options.setdefault("maint_notifications_config", MaintNotificationsConfig(enabled=False))
         limit = min(_TRIPS_AT_ONCE, options.get("max_connections") or _TRIPS_AT_ONCE)
         if sentinel is not None:
-            nodes = [(host, int(port)) for host, port in sentinel["nodes"]]
+            sentinels = [(host, int(port)) for host, port in sentinel["nodes"]]
             service = sentinel["service"]
             watch = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-                nodes, socket_timeout=timeout_s, **sentinel.get("options", {})
+                sentinels, socket_timeout=timeout_s, **sentinel.get("options", {})
             )
             client = watch.master_for(service, db=database, **options)
             return cls(client, f"redis service {service}", timeout_s, limit)
         if "connection_class" in options or "path" in options:
-            pool = BlockingConnectionPool(db=database, timeout=timeout_s, **options)
+            pool = ConnectionPool(db=database, **options)
             return cls(Redis.from_pool(pool), address, timeout_s, limit)
         return cls(Redis(db=database, **options), address, timeout_s, limit)
 
     async def load(self, key: str, ttl: float | None = None) -> Fields:
-        if ttl is None:
-            fields = await self._ask(key, ("HGETALL", key))
-        else:
+        if ttl is not None and self._extensions.due(key, ttl):
             fields = await self._ask(key, ("HGETALL", key), ("PEXPIRE", key, _ms(ttl)))
-        return {_text(name): value for name, value in fields.items()} if fields else {}
+        else:
+            fields = await self._ask(key, ("HGETALL", key))
+        return _fields(fields) if fields else {}
 
     async def save(
         self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
@@ -150,6 +154,7 @@ class RedisEngine(Engine):
                 removed.append(name)
             else:
                 written += (name, value)
+        self._extensions.forget(key)
         arguments = (int(create), _ms(ttl), len(removed), *removed, *written)
         saved = await self._ask(key, ("EVAL", _SAVE, 1, key, *arguments))
         if saved is None and create:  # what was in the way is gone
@@ -157,8 +162,8 @@ class RedisEngine(Engine):
         return bool(saved)
 
     async def take(self, key: str, *fields: str) -> Fields:
-        taken = await self._ask(key, ("EVAL", _TAKE, 1, key, *fields)) or []
-        return {_text(name): value for name, value in zip(taken[::2], taken[1::2], strict=True)}
+        taken = await self._ask(key, ("EVAL", _TAKE, 1, key, *fields))
+        return _fields(taken) if taken else {}
 
     async def swap(
         self,
@@ -170,6 +175,7 @@ class RedisEngine(Engine):
         *,
         create: bool,
     ) -> bool:
+        self._extensions.forget(key)
         arguments = (int(create), _ms(ttl), field, *_optional(old), *_optional(new))
         return bool(await self._ask(key, ("EVAL", _SWAP, 1, key, *arguments)))
 
@@ -181,6 +187,8 @@ class RedisEngine(Engine):
 
     async def close(self) -> None:
         await self._trips.finish()
+        for connection in self._idle:
+            await connection.disconnect()
         await self._client.aclose()
 
     async def _ask(self, key: str, *commands: _Command) -> Any:
@@ -193,12 +201,8 @@ class RedisEngine(Engine):
             return None
 
     async def _send(self, requests: list[tuple[_Command, ...]]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for commands in requests:
-            for command in commands:
-                pipeline.execute_command(*command)
         try:
-            answers = await pipeline.execute(raise_on_error=False)
+            answers = await self._answers([c for commands in requests for c in commands])
         except (RedisError, OSError) as error:
             raise StoreUnavailable(self.address, _reason(error)) from error
         results = []
@@ -208,6 +212,25 @@ class RedisEngine(Engine):
             position += len(commands)
         return results
 
+    async def _answers(self, commands: list[_Command]) -> list[Any]:
+        """Send the commands together and return their answers, an exception for a refused one.
+
+        A `Pipeline` of redis-py does the same, with twice the work for each command. The
+        connections are redis-py's: it opens them, logs in, and drops one that a time-out left in
+        the middle of an answer.
+        """
+        if self._idle:
+            connection = self._idle.pop()
+            if await connection.can_read():  # the end of a server that was restarted since
+                await connection.disconnect(nowait=True)
+        else:
+            connection = self._client.connection_pool.make_connection()
+        try:
+            await connection.send_packed_command([pack_command(command) for command in commands])
+            return [await _answer(connection) for _ in commands]
+        finally:
+            self._idle.append(connection)
+
     def _result(self, answer: Any) -> Any:
         if not isinstance(answer, Exception):
             return answer
@@ -215,6 +238,24 @@ class RedisEngine(Engine):
             return BadRecord(str(answer))
         # out of memory, read-only after a fail-over, still loading, no permission...
         return StoreUnavailable(self.address, _reason(answer))
+
+
+class RedisClusterEngine(RedisEngine):
+    """The same on a cluster, where redis-py finds the node of each key."""
+
+    async def _answers(self, commands: list[_Command]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+
+async def _answer(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _faults(storage: Mapping[str, Any]) -> list[str]:
@@ -276,8 +317,12 @@ def _optional(value: bytes | None) -> tuple[int, bytes]:
     return (0, b"") if value is None else (1, value)
 
 
-def _text(name: bytes) -> str:
-    return name.decode(errors="replace")
+def _fields(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> Fields:
+    """A hash, as RESP3 or as RESP2 and scripts answer it."""
+    if isinstance(answer, Mapping):
+        return {name.decode(errors="replace"): value for name, value in answer.items()}
+    names, values = answer[::2], answer[1::2]
+    return {n.decode(errors="replace"): value for n, value in zip(names, values, strict=True)}
 
 
 def _reason(error: BaseException) -> str:
