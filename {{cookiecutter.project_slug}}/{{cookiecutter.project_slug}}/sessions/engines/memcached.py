@@ -8,21 +8,23 @@ own, and a trip is one hop to a thread and back.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
+import re
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
-import memcache
+import memcache  # type: ignore[import-untyped]  # it has no types
 import msgspec
 
 from ..errors import BadRecord, SessionTooLarge, StoreUnavailable
-from .base import Engine, Fields, SharedTrips, log, unknown_names
+from .base import Engine, Extensions, Fields, SharedTrips, log, unknown_names
 
 _THREADS: Final = 2
 """Trips under way at once. Python's threads take turns: a second one hides the waiting of the
@@ -38,6 +40,7 @@ _HEADER_BYTES: Final = 512
 _RELATIVE_S: Final = 30 * 24 * 60 * 60
 """memcached reads a longer time to live as a date."""
 
+_PLAIN: Final = re.compile(r"[!-~]{1,240}")
 _KNOWN: Final = ("servers", "max_connections", "failover", "max_item_bytes")
 
 Change = Callable[[Fields | None], tuple[Fields, Any] | None]
@@ -61,7 +64,7 @@ class _Delete(NamedTuple):
 
 
 class _Ping(NamedTuple):
-    pass
+    key: str = "ping"
 
 
 _Request = _Load | _Change | _Delete | _Ping
@@ -84,6 +87,7 @@ class MemcachedEngine(Engine):
         self._connect = partial(
             _Servers, servers, self.address, timeout_s, failover, max_item_bytes
         )
+        self._extensions = Extensions()
         self._of_thread = threading.local()
         self._connected: list[_Servers] = []
         self._trips: SharedTrips[_Request] = SharedTrips(
@@ -121,19 +125,23 @@ class MemcachedEngine(Engine):
         )
 
     async def load(self, key: str, ttl: float | None = None) -> Fields:
-        fields: Fields = await self._trips.ask(_Load(key, ttl))
+        fields: Fields = await self._trips.ask(
+            _Load(_name(key), ttl if ttl and self._extensions.due(key, ttl) else None)
+        )
         return fields
 
     async def save(
         self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
     ) -> bool:
+        self._extensions.forget(key)
+
         def merge(fields: Fields | None) -> tuple[Fields, bool] | None:
             if fields is None and not create:
                 return None
             merged = {**(fields or {}), **changes}
             return {name: value for name, value in merged.items() if value is not None}, True
 
-        return await self._trips.ask(_Change(key, ttl, merge)) is not None
+        return await self._trips.ask(_Change(_name(key), ttl, merge)) is not None
 
     async def take(self, key: str, *fields: str) -> Fields:
         def remove(record: Fields | None) -> tuple[Fields, Fields] | None:
@@ -143,7 +151,7 @@ class MemcachedEngine(Engine):
                 return None
             return {name: value for name, value in record.items() if name not in taken}, taken
 
-        return await self._trips.ask(_Change(key, None, remove)) or {}
+        return await self._trips.ask(_Change(_name(key), None, remove)) or {}
 
     async def swap(
         self,
@@ -155,6 +163,8 @@ class MemcachedEngine(Engine):
         *,
         create: bool,
     ) -> bool:
+        self._extensions.forget(key)
+
         def exchange(fields: Fields | None) -> tuple[Fields, bool] | None:
             if fields is None and not create:
                 return None
@@ -163,10 +173,10 @@ class MemcachedEngine(Engine):
                 return None
             return (kept if new is None else {**kept, field: new}), True
 
-        return await self._trips.ask(_Change(key, ttl, exchange)) is not None
+        return await self._trips.ask(_Change(_name(key), ttl, exchange)) is not None
 
     async def delete(self, key: str) -> None:
-        await self._trips.ask(_Delete(key))
+        await self._trips.ask(_Delete(_name(key)))
 
     async def ping(self) -> None:
         await self._trips.ask(_Ping())
@@ -192,9 +202,9 @@ class MemcachedEngine(Engine):
 class _Servers:
     """The blocking side: one thread's connections to all servers.
 
-    Without failover there is a client for each server, and a key has one place. python-memcached
-    with several servers would move the keys of a dead one to another, where an old session that
-    was logged out long ago may be waiting.
+    python-memcached opens the connections, times them out and leaves a dead server alone for a
+    while. Its commands are not used: they are one trip for each key, take a dead server for a
+    miss, unpickle what they find, and turn a `cas` without a number into a plain `set`.
     """
 
     def __init__(
@@ -207,184 +217,168 @@ class _Servers:
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
+        self._failover = failover
         self._most_bytes = max_item_bytes - _HEADER_BYTES
-        self._clients = [
-            _Client(
-                group,
-                dead_retry=_DEAD_RETRY_S,
-                socket_timeout=timeout_s,
-                cache_cas=True,  # without it `cas` would be a plain `set`
-                unpickler=_Refused,
-                decompressor=_refuse,
-                server_max_value_length=0,  # we check it, python-memcached would drop it silently
-            )
-            for group in ([list(servers)] if failover else [[server] for server in servers])
+        self._hosts = [
+            _Host(server, dead_retry=_DEAD_RETRY_S, socket_timeout=timeout_s) for server in servers
         ]
-        self._hosts = [host for client in self._clients for host in client.servers]
 
     def run(self, requests: Sequence[_Request]) -> list[Any]:
         """Return the results in order, an exception where one has failed."""
-        found = self._get_all([request.key for request in requests if isinstance(request, _Load)])
-        results: list[Any] = []
-        for request in requests:
+        results: dict[int, Any] = {}
+        by_host: dict[Any, dict[int, _Request]] = {}
+        for number, request in enumerate(requests):
+            host = self._host(request.key)
+            by_host.setdefault(host, {})[number] = request
+        for host, group in by_host.items():
             try:
-                results.append(self._result(request, found))
-            except (StoreUnavailable, SessionTooLarge) as error:
-                results.append(error)
-        return results
+                if not host.connect():
+                    raise OSError("not reachable")
+                self._exchange(host, group, results)
+            except (OSError, memcache._Error) as error:
+                # What was sent may have been carried out: it is never sent again.
+                host.mark_dead(error)
+                reason = f"no answer from {_place(host)} ({error})"
+                for number in group:
+                    results.setdefault(number, StoreUnavailable(self._address, reason))
+        return [results[number] for number in range(len(requests))]
 
     def disconnect(self) -> None:
         """Close the connections. Works from any thread, when no trip is under way."""
         for host in self._hosts:
             host.close_socket()
 
-    def _result(self, request: _Request, found: Mapping[str, object]) -> Any:
-        match request:
-            case _Load(key, ttl):
-                return self._loaded(key, ttl, found.get(key))
-            case _Change(key, ttl, change):
-                return self._change(key, ttl, change)
-            case _Delete(key):
-                return self._delete(key)
-            case _Ping():
-                return self._ping()
+    def _host(self, key: str) -> Any:
+        """The server that keeps `key`.
 
-    def _get_all(self, keys: Sequence[str]) -> dict[str, object]:
-        """The values by key, with one trip to each server."""
-        by_client: dict[memcache.Client, list[str]] = {}
-        for key in dict.fromkeys(keys):
-            by_client.setdefault(self._client(key), []).append(key)
-        found: dict[str, object] = {}
-        for client, keys_there in by_client.items():
-            try:
-                found |= client.get_multi(keys_there)
-            except Exception:
-                # A value with flags that python-memcached does not know leaves the rest of the
-                # answer unread: whoever reads next would get another's session.
-                client.disconnect_all()
-                found |= {key: self._gets(client, key) for key in keys_there}
-        return found
+        The next one stands in for a dead one only with `failover`: it may still hold a session
+        that was ended long ago.
+        """
+        first = int(memcache.serverHashFunction(key.encode())) % len(self._hosts)
+        if self._failover:
+            for host in self._hosts[first:] + self._hosts[:first]:
+                if host.connect():
+                    return host
+        return self._hosts[first]
 
-    def _loaded(self, key: str, ttl: float | None, value: object) -> Fields:
-        client = self._client(key)
-        if value is None:
-            self._check(client)
-            return {}
-        record = self._record(client, key, value)
-        if record is None:
-            return {}
-        if ttl is not None:
-            client.touch(key, _exptime(ttl), noreply=True)
-        return record.fields
-
-    def _change(self, key: str, ttl: float | None, change: Change) -> Any:
-        client = self._client(key)
+    def _exchange(self, host: Any, pending: dict[int, _Request], results: dict[int, Any]) -> None:
+        """Fill in the results of the requests to one server, in two trips if none is overtaken."""
         due = time.monotonic() + self._timeout_s
-        while time.monotonic() < due:
-            client.reset_cas()
-            value = self._gets(client, key)
-            self._check(client)
-            record = None if value is None else self._record(client, key, value)
+        while pending:
+            items = self._get(host, pending.values())
+            writes: list[tuple[bytes, dict[int, Any]]] = []
+            changes: dict[str, dict[int, _Change]] = {}
+            for number, request in pending.items():
+                match request:
+                    case _Load(key):
+                        item = items.get(key)
+                        results[number] = item.record.fields if item and item.record else {}
+                    case _Change(key):
+                        changes.setdefault(key, {})[number] = request
+                    case _Delete(key):
+                        writes.append((f"delete {key}\r\n".encode(), {number: None}))
+                    case _Ping():
+                        writes.append((b"version\r\n", {number: None}))
+            for key, group in changes.items():
+                command, outcomes = self._plan(key, items.get(key), group)
+                if command:
+                    writes.append((command, outcomes))
+                else:
+                    results |= outcomes
+            host.send_cmds(b"".join(command for command, _ in writes))
+            for _, outcomes in writes:
+                results |= self._stored(_line(host), outcomes)
+            pending = {n: request for n, request in pending.items() if n not in results}
+            if pending and time.monotonic() > due:
+                raise OSError("others kept changing the record")
+
+    def _get(self, host: Any, requests: Iterable[_Request]) -> dict[str, _Item]:
+        """The items by key. A malformed one has no record."""
+        wanted = [request for request in requests if isinstance(request, _Load | _Change)]
+        if not wanted:
+            return {}
+        command = b"".join(
+            f"touch {request.key} {_exptime(request.ttl)} noreply\r\n".encode()
+            for request in wanted
+            if isinstance(request, _Load) and request.ttl is not None
+        )
+        keys = dict.fromkeys(request.key for request in wanted)
+        host.send_cmds(command + f"gets {' '.join(keys)}\r\n".encode())
+        items = {}
+        while (line := _line(host)) != b"END":
+            match line.split():
+                case [b"VALUE", key, flags, size, cas]:
+                    value = host.recv(int(size) + 2)[:-2]
+                    items[key.decode()] = _Item(_record(value, flags), cas.decode())
+                case _:
+                    raise OSError(f"an answer out of turn: {line!r:.60}")
+        return items
+
+    def _plan(
+        self, key: str, item: _Item | None, changes: Mapping[int, _Change]
+    ) -> tuple[bytes, dict[int, Any]]:
+        """The command that writes what the changes make of an item, and what they return.
+
+        Changes that meet on one record are made one after the other and written once. The command
+        is empty where there is nothing to write.
+        """
+        record = item.record if item else None
+        data = b""
+        written = item is not None and record is None  # what is malformed is removed
+        outcomes: dict[int, Any] = {}
+        for number, (_, ttl, change) in changes.items():
             changed = change(record.fields if record else None)
             if changed is None:
-                return None
+                outcomes[number] = None
+                continue
             fields, outcome = changed
-            if not fields:  # an item that has expired already is gone: a delete that compares
-                done = record is None or client.cas(key, b"", time=-1)
-            else:
-                # Without a ttl the rest of a record lives on as long as it would have.
-                expires = record.expires if ttl is None and record else time.time() + (ttl or 0)
-                data = self._data(key, _Record(expires, fields))
-                store = client.add if record is None else client.cas
-                done = store(key, data, time=_exptime(expires - time.time()))
-            if done:
-                return outcome
-            # Not stored: another process was faster, which is worth another try, or the answer was
-            # lost, which is not: what was sent may have been carried out.
-            self._check(client)
-        raise StoreUnavailable(self._address, "others kept changing the record for too long")
+            # Without a ttl the rest of a record lives on as long as it would have.
+            kept = record.expires if record else 0
+            new = _Record(kept if ttl is None else time.time() + ttl, fields) if fields else None
+            new_data = _encoder.encode(new) if new else b""
+            if len(new_data) > self._most_bytes:
+                outcomes[number] = SessionTooLarge(len(new_data), self._most_bytes)
+                continue
+            record, data, written, outcomes[number] = new, new_data, True, outcome
+        if not written or (item is None and record is None):
+            return b"", outcomes
+        # An item that has expired already is gone: a delete that compares.
+        life = _exptime(record.expires - time.time()) if record else -1
+        verb, cas = ("add", "") if item is None else ("cas", f" {item.cas}")
+        return f"{verb} {key} 0 {life} {len(data)}{cas}\r\n".encode() + data + b"\r\n", outcomes
 
-    def _delete(self, key: str) -> None:
-        client = self._client(key)
-        client.delete(key)
-        self._check(client)
-
-    def _ping(self) -> None:
-        for client in self._clients:
-            client.get("ping")
-            self._check(client)
-
-    def _gets(self, client: memcache.Client, key: str) -> object:
-        try:
-            value: object = client.gets(key)
-        except Exception as error:  # flags that python-memcached does not know
-            client.disconnect_all()
-            return error
-        return value
-
-    def _record(self, client: memcache.Client, key: str, value: object) -> _Record | None:
-        """The record in `value`; what is none of ours is removed and logged."""
-        try:
-            if not isinstance(value, bytes):
-                raise BadRecord(f"a value of type {type(value).__name__}")
-            return _decoder.decode(value)
-        except (BadRecord, msgspec.DecodeError, ValueError, RecursionError) as error:
-            log.warning("dropped a record that is not ours: %s", error)
-            client.delete(key)
-            self._check(client)
-            return None
-
-    def _data(self, key: str, record: _Record) -> bytes:
-        data = _encoder.encode(record)
-        size = len(key) + len(data)
-        if size > self._most_bytes:
-            raise SessionTooLarge(size, self._most_bytes)
-        return data
-
-    def _place(self, key: str) -> int:
-        return int(memcache.serverHashFunction(key.encode())) % len(self._clients)
-
-    def _client(self, key: str) -> memcache.Client:
-        return self._clients[self._place(key)]
-
-    def _check(self, client: memcache.Client) -> None:
-        """Raise where python-memcached took a dead server for a miss."""
-        if all(server.deaduntil for server in client.servers):
-            where = ", ".join(f"{server.address}" for server in client.servers)
-            raise StoreUnavailable(self._address, f"no answer from {where}")
-
-
-class _Client(memcache.Client):  # type: ignore[misc]  # python-memcached is untyped
-    """python-memcached's client, on connections that are fit for use."""
-
-    def set_servers(self, servers: Sequence[str]) -> None:
-        self.servers = [
-            _Host(server, dead_retry=self.dead_retry, socket_timeout=self.socket_timeout)
-            for server in servers
-        ]
-        self._init_buckets()
+    def _stored(self, line: bytes, outcomes: dict[int, Any]) -> dict[int, Any]:
+        """The outcomes if the server has agreed, {} if another process was faster."""
+        if line in (b"STORED", b"DELETED") or line.startswith(b"VERSION"):
+            return outcomes
+        if line in (b"EXISTS", b"NOT_FOUND", b"NOT_STORED"):
+            # Nothing to delete is as good as deleted.
+            return {n: result for n, result in outcomes.items() if result is None}
+        if b"too large" in line:
+            too_large = SessionTooLarge(self._most_bytes, self._most_bytes)
+            return dict.fromkeys(outcomes, too_large)
+        return dict.fromkeys(
+            outcomes, StoreUnavailable(self._address, line.decode(errors="replace"))
+        )
 
 
 class _Host(memcache._Host):  # type: ignore[misc]  # python-memcached is untyped
     """python-memcached's connection to one server."""
 
-    def _get_socket(self) -> socket.socket | None:
-        """The connection, opened where there is none. Called before every command."""
+    socket: Any
+
+    def _get_socket(self) -> Any:
+        """The connection, opened where there is none; None if the server cannot be reached."""
+        if self.socket is not None and _readable(self.socket):
+            # Nothing was asked, so this is the end of a server that was restarted since: it would
+            # fail a request that a new connection can answer. Or it is an answer out of turn.
+            self.close_socket()
         if self._check_dead():
             return None
-        if self.socket is not None and _readable(self.socket):
-            # Nothing was asked, so this is the end of a server that has been restarted since: it
-            # would fail a request that a new connection can answer. Or it is the answer to an
-            # earlier command, which the next one must not take for its own.
-            self.close_socket()
-        if self.socket is None:
+        if self.socket is None:  # as python-memcached does, but leaving no socket open
             connection = socket.socket(self.family, socket.SOCK_STREAM)
             try:
                 connection.settimeout(self.socket_timeout)
-                if self.family != socket.AF_UNIX:
-                    # A `touch` expects no answer. The command after it would wait in this machine
-                    # until the server acknowledges the `touch`, for 40 ms (Nagle's algorithm).
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.connect(self.address)
             except OSError as error:
                 connection.close()
@@ -392,14 +386,6 @@ class _Host(memcache._Host):  # type: ignore[misc]  # python-memcached is untype
                 return None
             self.socket, self.buffer = connection, b""
         return self.socket
-
-
-def _readable(connection: socket.socket) -> bool:
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([connection], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class _Record(msgspec.Struct, array_like=True):
@@ -410,23 +396,55 @@ class _Record(msgspec.Struct, array_like=True):
     fields: Fields
 
 
+class _Item(NamedTuple):
+    """A key's value, and the number that a `cas` must name. No record: the value is not ours."""
+
+    record: _Record | None
+    cas: str
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Record)
 
 
-class _Refused:
-    """Stands where python-memcached would unpickle, which is to run what lies in the store."""
+def _record(value: bytes, flags: bytes) -> _Record | None:
+    """The record in a value; None, with a line in the log, for what is none of ours.
 
-    def __init__(self, file: object) -> None:
-        pass
+    Other flags than ours stand for pickled or compressed values, which are not looked into.
+    """
+    try:
+        if flags != b"0":
+            raise BadRecord(f"flags {flags!r}")
+        return _decoder.decode(value)
+    except (BadRecord, msgspec.DecodeError, ValueError, RecursionError) as error:
+        log.warning("dropped a record that is not ours: %s", error)
+        return None
 
-    def load(self) -> _Refused:
-        return self
+
+def _line(host: Any) -> bytes:
+    line: bytes = host.readline()
+    if not line:
+        raise OSError("the connection was closed")
+    return line
 
 
-def _refuse(data: bytes) -> bytes:
-    """Stands where python-memcached would decompress. We store nothing compressed."""
-    return b""
+def _readable(connection: socket.socket) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([connection], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _place(host: Any) -> str:
+    return host.address if isinstance(host.address, str) else ":".join(map(str, host.address))
+
+
+def _name(key: str) -> str:
+    """`key` as memcached can take it: a space or a line break in it would be a command."""
+    if _PLAIN.fullmatch(key):
+        return key
+    return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def _exptime(ttl: float) -> int:
