@@ -88,14 +88,24 @@ def python_of(project: Project) -> Path:
 def bake(engine: str, out: Path | None = None) -> Project:
     """Bake the template with its defaults, into build/bench unless told otherwise."""
     cookiecutter = _venv("cookiecutter", ("cookiecutter>=2.7.1",)).with_name("cookiecutter")
+    # Not from the working tree itself: whoever works on the template leaves caches in it.
+    template = BUILD / "template"
+    shutil.rmtree(template, ignore_errors=True)
+    leave_out = shutil.ignore_patterns("build", ".git", ".venv", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, template, ignore=leave_out)
     out = out or BUILD / engine
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     started = time.perf_counter()
-    command = [str(cookiecutter), "--no-input", "--default-config", "-o", str(out), str(ROOT)]
+    command = [str(cookiecutter), "--no-input", "--default-config", "-o", str(out), str(template)]
     command += ["project_name=Bench", f"engine={engine}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return Project(out / "bench", "bench", engine, time.perf_counter() - started)
+
+
+def said(*command: str | Path) -> str:
+    """What a command prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _venv(name: str, requirements: Sequence[str]) -> Path:

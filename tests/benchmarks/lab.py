@@ -5,6 +5,7 @@ Applications stay up for the whole run, so that the workloads can take turns; id
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -55,6 +56,7 @@ class Lab:
 
     def __init__(self, servers: Servers, many: int) -> None:
         self.servers = servers
+        self.many = many
         self._copies = {"few": FEW - VISITORS, "many": many - VISITORS}
         self.project = cache(environment.bake)
         self.store = cache(self._store)
@@ -68,6 +70,19 @@ class Lab:
         for app in apps:
             if app in environment.PEERS:
                 environment.python_of_peer(app)
+
+    def versions(self) -> list[str]:
+        """What is measured, by name and version."""
+        python = environment.python_of(self.project("redis"))
+        listed = environment.said(python, "-m", "pip", "freeze").splitlines()
+        packages = [
+            line.replace("==", " ")
+            for line in listed
+            if line.split("==")[0] in ("tornado", "redis")
+        ]
+        redis = environment.said("redis-server", "--version").split()[2].replace("v=", "Redis ")
+        memcached = environment.said("memcached", "--version").strip().capitalize()
+        return [f"Python {platform.python_version()}", *packages, redis, memcached]
 
     def _store(self, engine: str, way: Way) -> Store:
         return self.servers.store(engine, memory_mb=2048 if way == "many" else 256)

@@ -124,8 +124,9 @@ def _trips(lab: Lab, app: str, engine: str) -> Mapping[str, float]:
 def _trips_so_far(store: Store) -> int:
     stats = store.stats()
     if store.engine == "redis":
-        # Redis counts how often it had something to read; a hang-up is that, too, but no trip.
-        return int(stats["total_reads_processed"]) - int(stats["total_connections_received"])
+        # Redis counts how often it had something to read. A hang-up is that, too, but no trip.
+        hung_up = int(stats["total_connections_received"]) - int(stats["connected_clients"])
+        return int(stats["total_reads_processed"]) - hung_up
     # Each of these waits for an answer; a touch that asks for none is no trip.
     names = ("cmd_get", "cmd_set", "delete_hits", "delete_misses")
     return sum(int(stats[name]) for name in names)

@@ -8,6 +8,7 @@ that it takes no time from the application's event loop.
 from __future__ import annotations
 
 import asyncio
+import select
 import selectors
 import sys
 from collections import deque
@@ -65,6 +66,16 @@ class Entrance(Leg):
         )
 
 
+class PunctualSelector(selectors.EpollSelector):
+    """Waits to the microsecond, with select(); epoll, asyncio's choice, rounds 1 ms up to 2."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout > 0:
+            select.select([self.fileno()], [], [], timeout)
+            timeout = 0
+        return super().select(timeout)
+
+
 async def main(port: int, store_port: int, delay_s: float) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Entrance(store_port, delay_s), "127.0.0.1", port)
@@ -72,8 +83,7 @@ async def main(port: int, store_port: int, delay_s: float) -> None:
 
 
 if __name__ == "__main__":
-    # select() waits to the microsecond; epoll, asyncio's choice, rounds 1 ms up to 2.
     with asyncio.Runner(
-        loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())
+        loop_factory=lambda: asyncio.SelectorEventLoop(PunctualSelector())
     ) as runner:
         runner.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) / 1000))

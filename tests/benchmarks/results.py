@@ -41,6 +41,8 @@ class Results:
         self.about = about
         """When, on what, with which versions."""
         self.samples = list(samples)
+        self.failures: list[str] = []
+        """What could not be measured, and why."""
 
     def add(self, sample: Sample) -> None:
         self.samples.append(sample)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
+import resource
 import signal
 import sys
 import time
@@ -19,15 +19,23 @@ from typing import Any
 
 import environment
 import generated
+import plot
 import probes
 import report
 from lab import Lab
+from load import LoadFailed
 from results import Results, Sample
 from servers import Servers
 from workloads import PAGES, Case, Plan, throughput
 
 APPS = ("ours", "nosession", *environment.PEERS)
 ENGINES = ("redis", "memcached")
+
+RESULTS = environment.BUILD / "results.json"
+PLOT_HERE = environment.BUILD / "benchmark.svg"
+PLOT = environment.ROOT / "docs" / "benchmark.svg"
+README = environment.ROOT / "README.md"
+PICTURE = "![Requests per second, side by side](docs/benchmark.svg)"
 
 
 def main() -> None:
@@ -42,15 +50,35 @@ def main() -> None:
         arguments.quick,
     )
     environment.need_programs()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 65_536), most))  # peers hang up late
     environment.BUILD.mkdir(parents=True, exist_ok=True)
-    results = Results(_about(plan))
+    if arguments.report:
+        _finish(Results.load(RESULTS), write=arguments.write)
+        return
     many = 100_000 if plan.quick else 1_000_000
     with Servers() as servers:
         lab = Lab(servers, many)
         lab.prepare(plan.engines, plan.apps)
+        results = Results(_about(plan, lab))
         run(lab, cases(plan, arguments.only), plan.rounds, results)
-    results.save(environment.BUILD / "results.json")
-    print(report.tables(results))
+    results.save(RESULTS)
+    _finish(results, write=arguments.write)
+    if results.failures:
+        sys.exit("\n".join(["Not everything could be measured:", *results.failures]))
+
+
+def _finish(results: Results, *, write: bool) -> None:
+    content, picture = report.markdown(results), plot.svg(results)
+    print(content)
+    PLOT_HERE.write_text(picture)
+    if write:
+        PLOT.parent.mkdir(exist_ok=True)
+        PLOT.write_text(picture)
+        report.write_readme(README, f"{PICTURE}\n\n{content}")
+        print(f"written: {README}, {PLOT}")
+    else:
+        print(f"kept: {RESULTS}, {PLOT_HERE}; --report --write puts them into the README")
 
 
 def cases(plan: Plan, only: Sequence[str]) -> list[Case]:
@@ -98,8 +126,13 @@ def run(lab: Lab, cases: Sequence[Case], rounds: int, results: Results) -> None:
     ]
     for done, case in enumerate(steps):
         _progress(case, done, len(steps), started)
-        for metric, value in case.measure(lab).items():
-            place = (case.workload, case.engine, case.app, case.connections)
+        place = (case.workload, case.engine, case.app, case.connections)
+        try:
+            figures = case.measure(lab)
+        except LoadFailed as error:
+            results.failures.append(f"{case}: {error}")
+            continue
+        for metric, value in figures.items():
             results.add(Sample(*place, metric, value))
     _progress(None, len(steps), len(steps), started)
 
@@ -120,13 +153,14 @@ def _progress(case: Case | None, done: int, total: int, started: float) -> None:
         print(line.rstrip(), file=sys.stderr, flush=True)
 
 
-def _about(plan: Plan) -> dict[str, Any]:
+def _about(plan: Plan, lab: Lab) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
+        "versions": ", ".join(lab.versions()),
         "cores": len(os.sched_getaffinity(0)),
         "rounds": plan.rounds,
         "seconds": plan.seconds,
+        "many": lab.many,
     }
 
 
@@ -154,6 +188,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of each throughput measurement")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--report", action="store_true", help="of the last run; measure nothing")
     parser.add_argument("--write", action="store_true", help="the README's table and plot")
     return parser.parse_args()
 
