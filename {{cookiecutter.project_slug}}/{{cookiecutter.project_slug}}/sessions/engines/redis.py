@@ -76,9 +76,7 @@ _CLIENTS: Final = tuple(
 class RedisEngine(Engine):
     name: ClassVar[str] = "redis"
 
-    def __init__(
-        self, client: Any, address: str, timeout_s: float, trips_at_once: int
-    ) -> None:
+    def __init__(self, client: Any, address: str, timeout_s: float, trips_at_once: int) -> None:
         self.address = address
         self._client: Redis = client  # a RedisCluster in the subclass, which is used like it
         self._idle: list[AbstractConnection] = []
@@ -221,7 +219,7 @@ class RedisEngine(Engine):
         """
         if self._idle:
             connection = self._idle.pop()
-            if await connection.can_read():  # the end of a server that was restarted since
+            if connection.is_connected and await _stale(connection):
                 await connection.disconnect(nowait=True)
         else:
             connection = self._client.connection_pool.make_connection()
@@ -249,6 +247,14 @@ class RedisClusterEngine(RedisEngine):
             pipeline.execute_command(*command)
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
+
+
+async def _stale(connection: AbstractConnection) -> bool:
+    """Whether something came unasked: the end of a server that was restarted since, most likely."""
+    try:
+        return await connection.can_read()
+    except (RedisError, OSError):
+        return True
 
 
 async def _answer(connection: AbstractConnection) -> Any:
