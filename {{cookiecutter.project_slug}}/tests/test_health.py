@@ -23,6 +23,7 @@ from {{cookiecutter.project_slug}}.__main__ import main
 from {{cookiecutter.project_slug}}.accounts import DatabaseUnavailable
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers import health
+from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 
 from .browser import Browser
@@ -103,6 +104,42 @@ def break_database(app: App) -> None:
 
     app.accounts.ping = fail  # type: ignore[method-assign]
     app.accounts._find = fail  # type: ignore[method-assign, assignment]
+
+
+class Slow(BaseHandler):
+    arrived = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def get(self) -> None:
+        self.arrived.set()
+        await self.go_on.wait()
+        self.write("done")
+
+
+@pytest.mark.gen_test
+async def test_a_shutdown_waits_for_the_requests_in_flight(app: App, browser: Browser) -> None:
+    app.add_handlers(".*", [("/slow", Slow)])
+    request = asyncio.create_task(browser.get("/slow"))
+    await Slow.arrived.wait()
+    shutdown = asyncio.create_task(app.drain(timeout_s=5))
+    await asyncio.sleep(0.05)
+    assert not shutdown.done()
+    Slow.go_on.set()
+    assert (await request).text == "done"
+    await shutdown
+
+
+@pytest.mark.gen_test
+async def test_a_shutdown_does_not_wait_for_ever(app: App, browser: Browser) -> None:
+    app.add_handlers(".*", [("/slow", Slow)])
+    Slow.arrived.clear()
+    Slow.go_on.clear()
+    request = asyncio.create_task(browser.get("/slow"))
+    await Slow.arrived.wait()
+    await app.drain(timeout_s=0.05)
+    assert not request.done()
+    Slow.go_on.set()
+    await request
 
 
 # --- The process

@@ -88,6 +88,13 @@ async def test_error_pages_speak_in_words_and_tell_nothing(app: App, browser: Br
 
 
 @pytest.mark.gen_test
+async def test_an_error_page_needs_no_session(app: App, browser: Browser) -> None:
+    app.add_handlers(".*", [("/refusing", Refusing)])
+    await browser.register()
+    assert "does not answer" in (await browser.get("/refusing")).plain
+
+
+@pytest.mark.gen_test
 async def test_a_wrong_method_is_answered_with_the_right_ones(browser: Browser) -> None:
     page = await browser.get("/account/delete")
     assert page.status == 405

@@ -303,12 +303,11 @@ def _engine(database_url: str) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute(
-            "PRAGMA journal_mode=WAL"
-        )  # readers and the one writer do not wait for each other
-        cursor.execute(
-            f"PRAGMA busy_timeout={database_timeout_s * 1000}"
-        )  # writers wait for each other, instead of failing
+        # With a write-ahead log, readers and the one writer do not wait for each other, and NORMAL
+        # is safe against a crash of the app. Writers wait for each other, instead of failing.
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute(f"PRAGMA busy_timeout={database_timeout_s * 1000}")
         cursor.close()
 
     return engine

@@ -115,9 +115,8 @@ class _Common(RequestHandler):
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
         self.set_header("Cache-Control", "no-store")
-        self.current_user = (
-            None  # otherwise Tornado asks get_current_user for it, and that asks the session
-        )
+        # Otherwise Tornado asks get_current_user when it renders, and that asks the session.
+        self.current_user = None
         title, words = ERROR_PAGES.get(status_code, (self._reason, "Go back and try again."))
         words = words.format(wait=_in_words(retry_after_s))
         self.render(
