@@ -20,6 +20,9 @@ _NAIVE_DATETIME: Final = 1
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 _SEQUENCES: Final = frozenset({list, tuple, set, frozenset})
+_UNDECODABLE: Final = (
+    msgspec.DecodeError, ValueError, RecursionError, OverflowError, TypeError
+)  # fmt: skip
 IMMUTABLE: Final = _SCALARS | {datetime}
 """Types whose values cannot change behind the session's back."""
 
@@ -46,8 +49,16 @@ def decode(raw: bytes) -> Any:
     """
     try:
         return _decoder.decode(raw)
-    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError, TypeError) as error:
+    except _UNDECODABLE as error:
         raise BadRecord(f"{len(raw)} bytes that are no MessagePack value: {error}") from None
+
+
+def decode_fields(fields: dict[str, bytes]) -> dict[str, Any]:
+    """Return the values of a record, by name. Raises `BadRecord` if one of them is not ours."""
+    try:
+        return {name: _decoder.decode(raw) for name, raw in fields.items()}
+    except _UNDECODABLE as error:
+        raise BadRecord(f"{len(fields)} fields, of which one is no value: {error}") from None
 
 
 def _plain(value: object) -> object:

@@ -12,12 +12,17 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from tornado.escape import utf8
 from tornado.web import create_signed_value
 
 TOKEN_BYTES: Final = 32
+
+_REMEMBERED: Final = 4096
+"""How many Cookie headers each process remembers; with the next limit, 8 MB at the very most."""
+_LONGEST_REMEMBERED: Final = 1024
 
 _SIGNED: Final = (
     r"(2\|\d{1,2}:(?P<version>\d{1,9})\|10:(?P<time>\d{10})\|\d{1,3}:%(name)s\|"
@@ -30,6 +35,8 @@ class Cookie(NamedTuple):
     """A session cookie whose signature holds. Whether a record exists is another question."""
 
     token: str
+    id: str
+    """What the store knows the token by."""
     signed_at: int
     """Seconds since the epoch, by the clock of the server that signed."""
     lifetime_s: int | None
@@ -55,6 +62,9 @@ class CookieSigner:
         )
         self._keys = {version: utf8(key) for version, key in versions.items()}
         self._key_version = key_version or 0
+        # What a visitor sends is the same from request to request. Remembering what came of it
+        # saves a signature and a hash, a third of what a session costs a reading request here.
+        self._remembered = lru_cache(_REMEMBERED)(self._verified)
 
     def sign(self, token: str, lifetime_s: int | None, now: float) -> str:
         """Return the cookie's value. `now` is in seconds since the epoch."""
@@ -69,8 +79,15 @@ class CookieSigner:
 
         Its age is not judged. Costs no trip: a guessed or mangled cookie never reaches the store.
         """
+        if header is None:
+            return None
+        if len(header) > _LONGEST_REMEMBERED:
+            return self._verified(header)
+        return self._remembered(header)
+
+    def _verified(self, header: str) -> Cookie | None:
         # Parsing all cookies of a request with http.cookies would cost more than all the rest here.
-        parts = None if header is None else self._sent.search(header)
+        parts = self._sent.search(header)
         if parts is None:
             return None
         signed, version, time, encoded, signature = parts.groups()
@@ -84,7 +101,9 @@ class CookieSigner:
         if content is None:
             return None
         token, lifetime_s = content.groups()
-        return Cookie(token, int(time), None if lifetime_s is None else int(lifetime_s))
+        return Cookie(
+            token, hashed(token), int(time), None if lifetime_s is None else int(lifetime_s)
+        )
 
 
 def mint() -> str:

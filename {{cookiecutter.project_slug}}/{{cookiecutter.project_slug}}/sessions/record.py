@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .codec import IMMUTABLE, decode, encode
+from .codec import IMMUTABLE, decode, decode_fields, encode
 from .engines import Fields
 from .errors import BadRecord
 
@@ -27,7 +27,7 @@ class Record:
     def replace(self, fields: Fields) -> None:
         """Take over what was loaded. Raises `BadRecord`, and keeps nothing, if it is not ours."""
         self.forget()
-        values = {name: decode(raw) for name, raw in fields.items()}
+        values = decode_fields(fields)
         if not isinstance(values.get(CREATED), int | float):
             raise BadRecord(f"a record that began at {values.get(CREATED)!r}")
         self._stored, self._values = fields, values

@@ -61,7 +61,7 @@ class Visit:
         header = self._handler.request.headers.get("Cookie")
         cookie = self._cookie = self.store.signer.read(header)
         if cookie is not None:
-            session_id = hashed(cookie.token)
+            session_id = cookie.id
             self._lifetime_s = cookie.lifetime_s
             if cookie.signed_at + config.absolute_timeout <= self.store.clock():
                 self._event("expired", session_id)
@@ -275,7 +275,7 @@ class Visit:
 
     def _become(self, token: str) -> None:
         self.id, self._next_token = hashed(token), None
-        self._cookie = Cookie(token, int(self.store.clock()), self._lifetime_s)
+        self._cookie = Cookie(token, self.id, int(self.store.clock()), self._lifetime_s)
         self._cookie_due = True
 
     def _lost(self, session_id: str) -> None:
