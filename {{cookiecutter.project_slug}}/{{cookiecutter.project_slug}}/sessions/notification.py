@@ -66,6 +66,8 @@ class NotificationManager:
 
     def add(self, value: object, category: str = "info") -> None:
         """Queue a flash message. Two requests that add at once keep both."""
+        if not isinstance(category, str):
+            raise TypeError(f"the category of a message is a str, not {category!r}")
         raw = encode([value, category])
         self._visit.check_can_begin()
         self._outbox.queue(raw, self._visit.store.clock())
@@ -128,8 +130,16 @@ class NotificationMixin(LifecycleMixin):
 
 
 def _messages(fields: Fields) -> list[Message]:
-    decoded = [_decoded(fields[field], None) for field in sorted(fields)]
-    return [Message(*pair) for pair in decoded if isinstance(pair, list) and len(pair) == 2]
+    messages = []
+    for field in sorted(fields):
+        match _decoded(fields[field], None):
+            case [value, str(category)]:
+                messages.append(Message(value, category))
+            case None:
+                pass  # _decoded has said so
+            case other:
+                log.warning("dropped a message: a %s in its place", type(other).__name__)
+    return messages
 
 
 def _decoded(raw: bytes, default: Any) -> Any:
