@@ -23,6 +23,7 @@ class Page:
         self.status = response.code
         self.headers = response.headers
         self.seconds = response.request_time or 0.0
+        self.body = response.body
         self.text = response.body.decode("utf-8", "replace") if response.body else ""
         self.cookies: dict[str, str] = {}
         """What the answer set, by name; "" where it cleared one."""
