@@ -107,8 +107,8 @@ def break_database(app: App) -> None:
 
 
 class Slow(BaseHandler):
-    arrived = asyncio.Event()
-    go_on = asyncio.Event()
+    def initialize(self, arrived: asyncio.Event, go_on: asyncio.Event) -> None:
+        self.arrived, self.go_on = arrived, go_on
 
     async def get(self) -> None:
         self.arrived.set()
@@ -118,28 +118,18 @@ class Slow(BaseHandler):
 
 @pytest.mark.gen_test
 async def test_a_shutdown_waits_for_the_requests_in_flight(app: App, browser: Browser) -> None:
-    app.add_handlers(".*", [("/slow", Slow)])
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    app.add_handlers(".*", [("/slow", Slow, {"arrived": arrived, "go_on": go_on})])
     request = asyncio.create_task(browser.get("/slow"))
-    await Slow.arrived.wait()
+    await arrived.wait()
+    await app.drain(timeout_s=0.05)  # it does not wait for ever
+    assert not request.done()
     shutdown = asyncio.create_task(app.drain(timeout_s=5))
     await asyncio.sleep(0.05)
     assert not shutdown.done()
-    Slow.go_on.set()
-    assert (await request).text == "done"
+    go_on.set()
     await shutdown
-
-
-@pytest.mark.gen_test
-async def test_a_shutdown_does_not_wait_for_ever(app: App, browser: Browser) -> None:
-    app.add_handlers(".*", [("/slow", Slow)])
-    Slow.arrived.clear()
-    Slow.go_on.clear()
-    request = asyncio.create_task(browser.get("/slow"))
-    await Slow.arrived.wait()
-    await app.drain(timeout_s=0.05)
-    assert not request.done()
-    Slow.go_on.set()
-    await request
+    assert (await request).text == "done"
 
 
 # --- The process
