@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Sequence
@@ -27,22 +28,21 @@ PROGRAMS: Final = {"wrk": "wrk", "redis-server": "redis-server", "memcached": "m
 # what pip installs beside them today, and what our own project uses. But they open a connection for
 # each request, and connecting is two to three times slower with redis-py 8 than it was with 4. So they
 # are measured with that as well, and nobody can say that they were slowed down.
+_PEERS: Final = (
+    "pycket==0.3.0",
+    "torndsession==1.1.5.1",
+    "tornado>=6.6",
+    "python-memcached>=1.62",
+)
+_WITH_REDIS_8: Final = ("peers", (*_PEERS, "redis>=8.1"))
+_WITH_REDIS_4: Final = ("peers-redis4", (*_PEERS, "redis==4.6.0"))
 PEERS: Final = {
-    "pycket": ("pycket==0.3.0", "tornado>=6.6", "redis>=8.1", "python-memcached>=1.62"),
-    "torndsession": (
-        "torndsession==1.1.5.1",
-        "tornado>=6.6",
-        "redis>=8.1",
-        "python-memcached>=1.62",
-    ),
-    "pycket-redis4": ("pycket==0.3.0", "tornado>=6.6", "redis==4.6.0"),
-    "torndsession-redis4": (
-        "torndsession==1.1.5.1",
-        "tornado>=6.6",
-        "redis==4.6.0",
-        "python-memcached>=1.62",  # imported by the application
-    ),
+    "pycket": _WITH_REDIS_8,
+    "torndsession": _WITH_REDIS_8,
+    "pycket-redis4": _WITH_REDIS_4,
+    "torndsession-redis4": _WITH_REDIS_4,
 }
+"""The environment of each peer: its name, and what is in it."""
 REDIS_ONLY: Final = ("pycket-redis4", "torndsession-redis4")
 """On Memcached they would be the same again."""
 
@@ -76,7 +76,7 @@ def need_programs() -> None:
 
 def python_of_peer(peer: str) -> Path:
     """Return the interpreter of a peer's environment, made on first use."""
-    return _venv(peer, PEERS[peer])
+    return _venv(*PEERS[peer])
 
 
 def python_of(project: Project) -> Path:
@@ -85,20 +85,17 @@ def python_of(project: Project) -> Path:
     return _venv(f"project-{project.engine}", pyproject["project"]["dependencies"])
 
 
-def bake(engine: str, out: Path | None = None) -> Project:
-    """Bake the template with its defaults, into build/bench unless told otherwise."""
+def bake(engine: str, scratch: Path) -> Project:
+    """Bake the template with its defaults, somewhere in `scratch`."""
     cookiecutter = _venv("cookiecutter", ("cookiecutter>=2.7.1",)).with_name("cookiecutter")
+    out = Path(tempfile.mkdtemp(prefix=f"{engine}-", dir=scratch))
     # Not from the working tree itself: whoever works on the template leaves caches in it.
-    template = BUILD / "template"
-    shutil.rmtree(template, ignore_errors=True)
+    template = out / "template"
     leave_out = shutil.ignore_patterns("build", ".git", ".venv", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, template, ignore=leave_out)
-    out = out or BUILD / engine
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    started = time.perf_counter()
     command = [str(cookiecutter), "--no-input", "--default-config", "-o", str(out), str(template)]
     command += ["project_name=Bench", f"engine={engine}"]
+    started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return Project(out / "bench", "bench", engine, time.perf_counter() - started)
 

@@ -33,7 +33,7 @@ def birth(plan: Plan) -> list[Case]:
 def _birth(lab: Lab, engine: str) -> Mapping[str, float]:
     baked = lab.project(engine)
     environment.python_of(baked)  # its environment, outside the time that is taken
-    again = environment.bake(engine, lab.servers.scratch / "birth")
+    again = environment.bake(engine, lab.servers.scratch)
     started = time.perf_counter()
     server = _start(lab, again, engine)
     Visitor(server.port).get("/healthz")

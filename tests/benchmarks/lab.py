@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Final, Literal
 
 import environment
@@ -58,18 +59,20 @@ class Lab:
         self.servers = servers
         self.many = many
         self._copies = {"few": FEW - VISITORS, "many": many - VISITORS}
-        self.project = cache(environment.bake)
+        self.project = cache(partial(environment.bake, scratch=servers.scratch))
         self.store = cache(self._store)
         self.subject = cache(self._subject)
         self.visitor_cookies = cache(self._cookies)
 
     def prepare(self, engines: Iterable[str], apps: Iterable[str]) -> None:
         """Bake, and make the environments, so that later nobody waits for pip."""
-        for engine in {"redis", *engines}:
-            environment.python_of(self.project(engine))
-        for app in apps:
-            if app in environment.PEERS:
-                environment.python_of_peer(app)
+        projects = [self.project(engine) for engine in {"redis", *engines}]
+        peers = {environment.PEERS[app]: app for app in apps if app in environment.PEERS}
+        with ThreadPoolExecutor() as threads:
+            made = [threads.submit(environment.python_of, project) for project in projects]
+            made += [threads.submit(environment.python_of_peer, peer) for peer in peers.values()]
+        for environment_ in made:
+            environment_.result()
 
     def versions(self) -> list[str]:
         """What is measured, by name and version."""

@@ -104,7 +104,7 @@ def hammer(
     said = done.stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     total = re.search(r"(\d+) requests in", said)
-    if done.returncode or rate is None or total is None:
+    if done.returncode or rate is None or total is None or total[1] == "0":
         raise LoadFailed(f"wrk failed: {said}{done.stderr}")
     failed = sum(int(number) for number in re.findall(r"Non-2xx or 3xx responses: (\d+)", said))
     for numbers in re.findall(r"Socket errors: (.*)", said):

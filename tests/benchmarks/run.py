@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import environment
@@ -31,8 +32,6 @@ from workloads import PAGES, Case, Plan, throughput
 APPS = ("ours", "nosession", *environment.PEERS)
 ENGINES = ("redis", "memcached")
 
-RESULTS = environment.BUILD / "results.json"
-PLOT_HERE = environment.BUILD / "benchmark.svg"
 PLOT = environment.ROOT / "docs" / "benchmark.svg"
 README = environment.ROOT / "README.md"
 PICTURE = "![Requests per second, side by side](docs/benchmark.svg)"
@@ -41,20 +40,21 @@ PICTURE = "![Requests per second, side by side](docs/benchmark.svg)"
 def main() -> None:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end with the run
+    quick = arguments.quick
     plan = Plan(
         arguments.engines,
-        arguments.apps,
-        arguments.connections,
-        arguments.rounds,
-        arguments.seconds,
-        arguments.quick,
+        arguments.apps or [app for app in APPS if not (quick and app in environment.REDIS_ONLY)],
+        arguments.connections or ([32] if quick else [1, 32, 256]),
+        arguments.rounds or (1 if quick else 5),
+        arguments.seconds or (1 if quick else 2),
+        quick,
     )
     environment.need_programs()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 65_536), most))  # peers hang up late
     environment.BUILD.mkdir(parents=True, exist_ok=True)
     if arguments.report:
-        _finish(Results.load(RESULTS), write=arguments.write)
+        _finish(Results.load(arguments.report), write=arguments.write)
         return
     many = 100_000 if plan.quick else 1_000_000
     with Servers() as servers:
@@ -62,7 +62,9 @@ def main() -> None:
         lab.prepare(plan.engines, plan.apps)
         results = Results(_about(plan, lab))
         run(lab, cases(plan, arguments.only), plan.rounds, results)
-    results.save(RESULTS)
+    kept = environment.BUILD / ("results.json" if arguments.write else "last.json")
+    results.save(kept)
+    print(f"Figures kept in {kept}\n")
     _finish(results, write=arguments.write)
     if results.failures:
         sys.exit("\n".join(["Not everything could be measured:", *results.failures]))
@@ -71,14 +73,11 @@ def main() -> None:
 def _finish(results: Results, *, write: bool) -> None:
     content, picture = report.markdown(results), plot.svg(results)
     print(content)
-    PLOT_HERE.write_text(picture)
     if write:
         PLOT.parent.mkdir(exist_ok=True)
         PLOT.write_text(picture)
         report.write_readme(README, f"{PICTURE}\n\n{content}")
-        print(f"written: {README}, {PLOT}")
-    else:
-        print(f"kept: {RESULTS}, {PLOT_HERE}; --report --write puts them into the README")
+        print(f"Written: {README} and {PLOT}")
 
 
 def cases(plan: Plan, only: Sequence[str]) -> list[Case]:
@@ -98,9 +97,7 @@ def latency(plan: Plan) -> list[Case]:
     ours = replace(plan, apps=["ours"], connections=[256])
     return [
         *throughput(ours, pages, "proxy", " near"),
-        *throughput(
-            replace(today, connections=[256]) if plan.quick else today, pages, "delayed", " far"
-        ),
+        *throughput(ours if plan.quick else today, pages, "delayed", " far"),
     ]
 
 
@@ -181,15 +178,21 @@ def _arguments() -> argparse.Namespace:
         "--only", type=names([*PAGES, *GROUPS]), default=[*PAGES, *GROUPS], metavar="WORKLOAD,..."
     )
     parser.add_argument("--engines", type=names(ENGINES), default=list(ENGINES))
-    parser.add_argument("--apps", type=names(APPS), default=list(APPS))
+    parser.add_argument("--apps", type=names(APPS))
     parser.add_argument(
-        "--connections", type=lambda text: [int(n) for n in text.split(",")], default=[1, 32, 256]
+        "--connections",
+        type=lambda text: [int(n) for n in text.split(",")],
+        help="default 1,32,256; --quick 32",
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of each throughput measurement")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--report", action="store_true", help="of the last run; measure nothing")
-    parser.add_argument("--write", action="store_true", help="the README's table and plot")
+    parser.add_argument("--rounds", type=int, help="default 5; --quick 1")
+    parser.add_argument("--seconds", type=int, help="of a throughput; default 2; --quick 1")
+    parser.add_argument("--quick", action="store_true", help="everything once, in two minutes")
+    parser.add_argument(
+        "--write", action="store_true", help="put table and plot into the README; keep the figures"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="JSON", help="measure nothing: show figures that were kept"
+    )
     return parser.parse_args()
 
 
