@@ -24,8 +24,17 @@ Act = Callable[["Page"], Awaitable[object] | object]
 class Page(SessionMixin, NotificationMixin, RequestHandler):
     """Does what the test says: `/?act=name` calls that function of `Site.acts`."""
 
-    async def prepare(self) -> None:
-        await super().prepare()
+    def initialize(self) -> None:
+        self.left = asyncio.Event()
+        """Set when the client has closed its connection."""
+        self.ended = asyncio.Event()
+        """Set when the response is finished."""
+
+    def on_connection_close(self) -> None:
+        self.left.set()
+
+    def on_finish(self) -> None:
+        self.ended.set()
 
     async def get(self) -> None:
         site: Site = self.settings["site"]

@@ -145,7 +145,12 @@ async def test_a_record_over_memcacheds_item_limit_is_refused_and_the_old_one_st
     async with site(server.engine, server.storage) as running:
         visitor = running.browser()
         await running.do(visitor, lambda page: page.session.update(name="ada"))
-        for act, status in ((save, 500), (modify, 200), (at_the_commit, 500), (in_a_notification, 500)):
+        for act, status in (
+            (save, 500),
+            (modify, 200),
+            (at_the_commit, 500),
+            (in_a_notification, 500),
+        ):
             page = await running.do(visitor, act)
             assert page.status == status, act
             assert "never seen" not in page.text

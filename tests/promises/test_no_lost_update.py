@@ -41,7 +41,9 @@ async def test_2000_requests_that_set_a_name_each_keep_2000(processes: list[Proc
         assert (await browser.get("/keep")).json == {"began": "yes", **names}
 
 
-async def test_modify_of_one_list_from_2000_requests_leaves_2000_items(processes: list[Process]) -> None:
+async def test_modify_of_one_list_from_2000_requests_leaves_2000_items(
+    processes: list[Process],
+) -> None:
     async with visitor(processes) as browser:
         calls = [browser.post("/append", item=number) for number in range(REQUESTS)]
         assert succeeded(await asyncio.gather(*calls))
