@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,11 @@ def test_a_rotation_signs_with_the_first_secret() -> None:
 )
 def test_a_database_url_gets_a_driver_that_does_not_block(given: str, used: str) -> None:
     assert read(DATABASE_URL=given).database_url == used
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    assert "asyncpg is not installed" in faults(DATABASE_URL="postgresql://db/app")[0]
 
 
 def test_trusted_proxies_are_addresses() -> None:

@@ -164,8 +164,11 @@ class Accounts:
                 await self._in_pool(lambda: sqlite3.connect(file).close())
             except sqlite3.Error as error:
                 raise DatabaseUnavailable(self.address, error) from error
-        async with self._reaching_the_database(), self._engine.begin() as connection:
-            await connection.run_sync(Table.metadata.create_all)
+        try:
+            async with self._reaching_the_database(), self._engine.begin() as connection:
+                await connection.run_sync(Table.metadata.create_all)
+        except exc.DBAPIError as error:  # a wrong password, no such database, no right to create
+            raise DatabaseUnavailable(self.address, error.orig or error) from error
 
     async def close(self) -> None:
         """Let go of the connections and threads. Nothing works afterwards."""

@@ -184,13 +184,19 @@ def _database_url(text: str) -> str:
     scheme, _, rest = text.partition("://")
     try:
         url = make_url(f"{_DRIVERS.get(scheme, scheme)}://{rest}")
-        is_async = url.get_dialect().is_async
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except ImportError as error:
+        raise ValueError(
+            f"its driver {error.name} is not installed; for PostgreSQL install the extra: "
+            "pip install '.[postgresql]'"
+        ) from None
+    except (ArgumentError, NoSuchModuleError, ValueError):
         raise ValueError(
             "the app cannot use this; write sqlite+aiosqlite:///app.db or "
             "postgresql://user:password@host/name"
         ) from None
-    if not is_async:
+    if not dialect.is_async:
         raise ValueError(
             f"{url.drivername} would block the event loop; "
             "write sqlite+aiosqlite://... or postgresql+asyncpg://..."

@@ -4,27 +4,17 @@ account.
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 
 from tornado.web import authenticated
 
-from ..accounts import PasswordRefused, WrongPassword, username_key
+from ..accounts import PasswordRefused, WrongPassword
 from ..sessions import ActiveSessions, Message
-from ..throttle import Attempt
 from .base import BaseHandler
-
-log = logging.getLogger(__name__)
 
 
 class _MemberHandler(BaseHandler):
     """What the account forms have in common."""
-
-    async def attempt(self) -> Attempt:
-        """Count a password check: who sits at a stolen session may not guess either."""
-        return await self.application.throttle.attempt(
-            self.request.remote_ip or "", username_key(self.member.username)
-        )
 
     async def show_account(
         self, *, notice: Message | None = None, faults: dict[str, str] | None = None
@@ -51,15 +41,14 @@ class AccountHandler(_MemberHandler):
     @authenticated
     async def post(self) -> None:
         """Change the password: it takes the current one, and ends all other sessions."""
-        attempt = await self.attempt()
+        # Counted as at login: who sits at a stolen session may not guess either.
+        attempt = await self.attempt(self.member.username)
         try:
             await self.application.accounts.change_password(
                 self.member.id, self.field("password"), self.field("new_password")
             )
         except WrongPassword as error:
-            log.warning(
-                "password change refused, wrong current password, from %s", self.request.remote_ip
-            )
+            self.log_event("password change refused, wrong current password")
             await self.refuse(
                 "Your password was not changed.", {"password": str(error)}, status=403
             )
@@ -100,11 +89,11 @@ class DeleteAccountHandler(_MemberHandler):
     @authenticated
     async def post(self) -> None:
         """Delete the account: it takes the password, and ends all sessions."""
-        attempt = await self.attempt()
+        attempt = await self.attempt(self.member.username)
         try:
             await self.application.accounts.delete(self.member.id, self.field("password"))
         except WrongPassword as error:
-            log.warning("account deletion refused, wrong password, from %s", self.request.remote_ip)
+            self.log_event("account deletion refused, wrong password")
             await self.refuse(
                 "Your account was not deleted.", {"delete_password": str(error)}, status=403
             )

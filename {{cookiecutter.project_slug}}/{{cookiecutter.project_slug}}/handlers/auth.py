@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import unicodedata
 from urllib.parse import unquote
 
@@ -12,15 +11,12 @@ from ..accounts import (
     UsernameRefused,
     check_password,
     check_username,
-    username_key,
 )
 from ..sessions import ActiveSessions, Message
 from .base import BaseHandler
 
 remember_days = 30
 max_next_characters = 2000
-
-log = logging.getLogger(__name__)
 
 
 def own_path(path: str) -> str:
@@ -125,15 +121,13 @@ class LoginHandler(_AuthHandler):
             own_path(self.field("next")),
             bool(self.field("remember")),
         )
-        attempt = await self.application.throttle.attempt(
-            self.request.remote_ip or "", username_key(username)
-        )
+        attempt = await self.attempt(username)
         user = await self.application.accounts.authenticate(username, self.field("password"))
         if user is None or not await self.log_in(user, remember=remember):
             # The same words and status for a wrong name and a wrong password: nobody learns here
             # who has an account. Nor does the log get the name: people type their password into the
             # wrong box.
-            log.warning("login failed, from %s", self.request.remote_ip)
+            self.log_event("login failed")
             self.set_status(403)
             fault = "Username or password is wrong."
             await self.render_page(

@@ -5,6 +5,7 @@ Extend `BaseHandler` for pages, `PlainHandler` for answers that need no session.
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from .. import logs
+from ..accounts import username_key
 from ..sessions import ActiveSessions, Message, NotificationMixin, SessionMixin
+from ..throttle import Attempt, TooManyFailures
 
 if TYPE_CHECKING:
     from ..app import App
+
+log = logging.getLogger(__name__)
 
 # No 'unsafe-inline': should a page ever fail to escape what somebody wrote, the browser still runs
 # none of it.
@@ -196,6 +201,30 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
         if notice is not None:
             messages = [*messages, notice]
         self.render(template, messages=messages, **values)
+
+    async def attempt(self, username: str) -> Attempt:
+        """Count an attempt at this account's password, as failed until it is forgiven. Raises
+        TooManyFailures.
+        """
+        try:
+            return await self.application.throttle.attempt(
+                self.request.remote_ip or "", username_key(username)
+            )
+        except TooManyFailures as refused:
+            self.log_event(f"throttled, too many failures for one {refused.limit.kind}")
+            raise
+
+    def log_event(self, what: str) -> None:
+        """Log what matters to security, as the sessions log theirs. `what` is your own words: nothing
+        from a form, as people type passwords into the wrong box.
+        """
+        log.warning(
+            "session %s: %s request=%s address=%s",
+            self.session.alias,
+            what,
+            self.request_id,
+            self.request.remote_ip,
+        )
 
     def see_other(self, path: str) -> None:
         """End a POST: the browser goes on with a GET, so that a reload does not send the form
