@@ -190,7 +190,10 @@ class ActiveSessions:
         ids = [session_id for entry in entries.values() for session_id in entry.ids]
         # The sessions first: an entry without a session is cleared later, a session without an
         # entry could no longer be ended.
-        await asyncio.gather(*(self._store.end(session_id) for session_id in ids))
+        ended = await asyncio.gather(*(self._store.end(session_id) for session_id in ids))
+        for session_id, (record, _) in zip(ids, ended, strict=True):
+            if record:
+                self._visit.event("destroyed from another session", session_id)
         if entries:
             await self._remove(user_id, entries)
         return len(entries)

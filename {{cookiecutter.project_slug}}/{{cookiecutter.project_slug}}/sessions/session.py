@@ -41,6 +41,14 @@ class SessionManager(MutableMapping[str, Any]):
         """What the store will know this session by after the commit. Not for the visitor's eyes."""
         return self._visit.store.key("session", self._visit.next_id())
 
+    @property
+    def alias(self) -> str:
+        """What log lines call this session: it leads back neither to the id nor to the key. "-" where
+        there is none.
+        """
+        visit = self._visit
+        return "-" if visit.id is None else visit.store.alias(visit.id)
+
     def __getitem__(self, name: str) -> Any:
         if name not in self:
             raise KeyError(name)

@@ -64,11 +64,11 @@ class Visit:
             session_id = cookie.id
             self._lifetime_s = cookie.lifetime_s
             if cookie.signed_at + config.absolute_timeout <= self.store.clock():
-                self._event("expired", session_id)
+                self.event("expired", session_id)
                 self._forget(clear=True)
             elif not await self._find(session_id):
                 # A good signature and no record: it has expired, was ended, or never was.
-                self._event("unknown id", session_id, logging.WARNING)
+                self.event("unknown id", session_id, logging.WARNING)
                 self._forget(clear=not await self.store.ended(session_id))
         self.loaded = True
 
@@ -94,7 +94,7 @@ class Visit:
             self._forget(clear=True)
         else:
             if self._remaining_s() <= 0:
-                self._event("expired", session_id)
+                self.event("expired", session_id)
                 await self.store.end(session_id)
                 self._forget(clear=True)
         return True
@@ -186,7 +186,7 @@ class Visit:
         self.record.begin(now)
         await self._write(hashed(self._next_token), self.record.changes(), create=True)
         self._become(self._next_token)
-        self._event("created", self.next_id())
+        self.event("created", self.next_id())
         self._answer()
 
     async def _save(self, session_id: str, changes: Mapping[str, bytes | None]) -> None:
@@ -222,14 +222,14 @@ class Visit:
         if not await self._write(new, late, create=False):
             self._lost(new)
             return
-        self._event("regenerated", old)
+        self.event(f"regenerated to {self._alias(new)}", old)
         self._become(token)
         self._answer()
 
     async def _leave(self, old: str, *, begin: bool) -> None:
         _, pending = await self.store.end(old)
         self._left = None
-        self._event("destroyed", old)
+        self.event("destroyed", old)
         for kind, fields in pending.items():
             self.outbox.carry(kind, fields)
         if begin or self.outbox.brings():
@@ -337,7 +337,7 @@ class Visit:
     def _alias(self, session_id: str) -> str:
         return self.store.alias(session_id)
 
-    def _event(self, what: str, session_id: str, level: int = logging.INFO) -> None:
+    def event(self, what: str, session_id: str, level: int = logging.INFO) -> None:
         """Log what security staff want to see, without the id."""
         log.log(
             level,
