@@ -116,7 +116,7 @@ def _trips(lab: Lab, app: str, engine: str) -> Mapping[str, float]:
             before = _trips_so_far(store)
             between = _trips_so_far(store)
             step()
-            time.sleep(0.01)  # some write, and hang up, after they have answered
+            time.sleep(0.02)  # some write, and hang up, after they have answered
             counted[name] += _trips_so_far(store) - between - (between - before)
     return {name: count / REQUESTS for name, count in counted.items()}
 

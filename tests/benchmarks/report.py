@@ -71,13 +71,14 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def check_readme(readme: Path) -> None:
+    """Raise `ReadmeMarkersMissing` unless the README has a place for `write_readme`."""
+    _around_markers(readme)
+
+
 def write_readme(readme: Path, content: str) -> None:
-    """Put `content` between the markers; raises `ReadmeMarkersMissing` where there are none."""
-    text = readme.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ReadmeMarkersMissing(f"{readme} needs the lines {BEGIN} and {END}")
+    """Put `content` between the markers, in place of what is there."""
+    before, after = _around_markers(readme)
     readme.write_text(f"{before}{BEGIN}\n\n{content}\n{END}{after}")
 
 
@@ -86,6 +87,15 @@ def number(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def _around_markers(readme: Path) -> tuple[str, str]:
+    text = readme.read_text() if readme.exists() else ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ReadmeMarkersMissing(f"{readme} needs these two lines:\n{BEGIN}\n{END}")
+    return before, after
 
 
 def _conditions(results: Results) -> str:

@@ -49,6 +49,8 @@ def main() -> None:
         arguments.seconds or (1 if quick else 2),
         quick,
     )
+    if arguments.write:
+        report.check_readme(README)  # now, and not after half an hour
     environment.need_programs()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 65_536), most))  # peers hang up late
