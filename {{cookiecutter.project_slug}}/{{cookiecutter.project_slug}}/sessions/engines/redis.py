@@ -222,7 +222,8 @@ class RedisEngine(Engine):
             if connection.is_connected and await _stale(connection):
                 await connection.disconnect(nowait=True)
         else:
-            connection = self._client.connection_pool.make_connection()
+            pool = self._client.connection_pool
+            connection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's gap
         try:
             await connection.send_packed_command([pack_command(command) for command in commands])
             return [await _answer(connection) for _ in commands]
