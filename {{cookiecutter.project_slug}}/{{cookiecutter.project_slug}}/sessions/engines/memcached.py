@@ -457,6 +457,6 @@ def _server_fault(server: object) -> str | None:
         if server.startswith(("unix:", "inet6:")):
             return None
         host, _, port = server.removeprefix("inet:").partition(":")
-        if host and (not port or port.isdecimal() and 0 < int(port) < 65536):
+        if host and (not port or (port.isdecimal() and 0 < int(port) < 65536)):
             return None
     return f"storage['servers'] names {server!r}: write host:port, inet6:[host]:port or unix:/path"
