@@ -24,7 +24,7 @@ def handles(page: Page) -> list[str]:
 
 
 @pytest.mark.gen_test
-async def test_a_password_change_asks_for_the_current_one(
+async def test_25_a_password_change_asks_for_the_current_one(
     browser: Browser, make_browser: MakeBrowser
 ) -> None:
     await browser.register()
@@ -75,7 +75,7 @@ async def test_a_new_password_that_is_too_weak_is_refused(browser: Browser) -> N
 
 
 @pytest.mark.gen_test
-async def test_the_page_lists_where_one_is_logged_in(make_browser: MakeBrowser) -> None:
+async def test_24_the_page_lists_where_one_is_logged_in(make_browser: MakeBrowser) -> None:
     here, there = make_browser(headers=FIREFOX), make_browser(headers=SAFARI)
     await here.register()
     await there.login()
@@ -90,7 +90,7 @@ async def test_the_page_lists_where_one_is_logged_in(make_browser: MakeBrowser) 
 
 
 @pytest.mark.gen_test
-async def test_one_session_can_be_ended_and_is_dead_at_once(make_browser: MakeBrowser) -> None:
+async def test_24_one_session_can_be_ended_and_is_dead_at_once(make_browser: MakeBrowser) -> None:
     here, there, third = make_browser(), make_browser(headers=SAFARI), make_browser(headers=FIREFOX)
     await here.register()
     await third.login()
@@ -105,7 +105,7 @@ async def test_one_session_can_be_ended_and_is_dead_at_once(make_browser: MakeBr
 
 
 @pytest.mark.gen_test
-async def test_all_others_can_be_ended(make_browser: MakeBrowser) -> None:
+async def test_24_all_others_can_be_ended(make_browser: MakeBrowser) -> None:
     here, there, third = make_browser(), make_browser(), make_browser()
     await here.register()
     await there.login()
@@ -138,7 +138,7 @@ async def test_sessions_that_logged_out_leave_the_list(make_browser: MakeBrowser
 
 
 @pytest.mark.gen_test
-async def test_deleting_an_account_asks_for_the_password(browser: Browser) -> None:
+async def test_25_deleting_an_account_asks_for_the_password(browser: Browser) -> None:
     await browser.register()
     page = await browser.post("/account/delete", password="a guess")
     assert page.status == 403

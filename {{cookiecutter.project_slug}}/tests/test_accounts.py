@@ -86,13 +86,13 @@ def test_a_username_that_people_could_not_read_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "password", ["12345678", "x" * 7, "x" * 1025, "\u00e9" * 513, "Ada Lovelace"]
 )
-def test_a_weak_password_is_refused(password: str) -> None:
+def test_31_a_weak_password_is_refused(password: str) -> None:
     with pytest.raises(PasswordRefused):
         check_password(password, "ada lovelace")
 
 
 @pytest.mark.parametrize("password", ["correct horse", "x" * 1024, "\u00e9" * 512, " " * 8 + "a"])
-def test_a_long_password_is_accepted(password: str) -> None:
+def test_31_a_long_password_is_accepted(password: str) -> None:
     check_password(password, "ada")
 
 
@@ -110,7 +110,7 @@ def test_hashes_cost_what_owasp_recommends() -> None:
 
 
 @pytest.mark.gen_test
-async def test_only_a_salted_argon2id_hash_is_stored(accounts: Accounts) -> None:
+async def test_31_only_a_salted_argon2id_hash_is_stored(accounts: Accounts) -> None:
     ada = await accounts.register("ada", "correct horse")
     eve = await accounts.register("eve", "correct horse")
     assert ada.password_hash.startswith("$argon2id$")
@@ -183,7 +183,7 @@ async def test_a_password_typed_on_another_keyboard_is_the_same(accounts: Accoun
 
 
 @pytest.mark.gen_test
-async def test_a_password_that_is_too_long_is_refused_before_hashing(accounts: Accounts) -> None:
+async def test_31_a_password_that_is_too_long_is_refused_before_hashing(accounts: Accounts) -> None:
     await accounts.register("ada", "correct horse")
 
     accounts._hasher = None  # type: ignore[assignment]  # whoever uses it fails

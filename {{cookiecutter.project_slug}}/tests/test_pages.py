@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from tornado.web import HTTPError
 
@@ -22,7 +20,7 @@ def engine() -> str:
 
 
 @pytest.mark.gen_test
-async def test_what_people_write_is_escaped_on_every_page(browser: Browser) -> None:
+async def test_33_what_people_write_is_escaped_on_every_page(browser: Browser) -> None:
     pages = [
         await browser.post("/", text=HOSTILE),
         await browser.post("/register", username=HOSTILE, password="short"),
@@ -50,7 +48,7 @@ class Refusing(BaseHandler):
 
 
 @pytest.mark.gen_test
-async def test_every_answer_has_the_security_headers(app: App, browser: Browser) -> None:
+async def test_33_every_answer_has_the_security_headers(app: App, browser: Browser) -> None:
     app.add_handlers(".*", [("/broken", Broken), ("/refusing", Refusing)])
     answers = {
         "/": 200,
@@ -102,7 +100,7 @@ async def test_a_wrong_method_is_answered_with_the_right_ones(browser: Browser) 
 
 
 @pytest.mark.gen_test
-async def test_posts_from_other_sites_are_refused(browser: Browser) -> None:
+async def test_30_posts_from_other_sites_are_refused(browser: Browser) -> None:
     await browser.register()
     for headers in (
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
@@ -148,11 +146,3 @@ async def test_a_body_that_is_no_text_is_refused_in_words(browser: Browser) -> N
     page = await browser._send("POST", "/login", "username=%ff%fe&password=x", True, None)
     assert page.status == 400
     assert "made no sense" in page.plain
-
-
-def test_the_package_never_names_pickle(request: Any) -> None:
-    package = request.config.rootpath / "{{cookiecutter.project_slug}}"
-    sources = [path for path in package.rglob("*.py") if "sessions" not in path.parts]
-    assert sources
-    for path in sources:
-        assert not {"pickle", "eval(", "__import__"} & set(path.read_text("utf-8").split())

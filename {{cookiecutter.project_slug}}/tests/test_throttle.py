@@ -54,7 +54,7 @@ async def fail(throttle: Throttle, address: str, username: str) -> bool:
 
 
 @pytest.mark.gen_test
-async def test_the_sixth_failure_for_one_account_is_refused_in_words(browser: Browser) -> None:
+async def test_32_the_sixth_failure_for_one_account_is_refused_in_words(browser: Browser) -> None:
     await browser.register()
     await browser.post("/logout")
     for _ in range(account_limit.failures):
@@ -75,7 +75,7 @@ async def test_another_account_can_still_log_in(make_browser: MakeBrowser) -> No
 
 
 @pytest.mark.gen_test
-async def test_the_eleventh_failure_from_one_address_is_refused(app: App) -> None:
+async def test_32_the_eleventh_failure_from_one_address_is_refused(app: App) -> None:
     for n in range(address_limit.failures):
         assert await fail(app.throttle, "192.0.2.1", f"user {n}")
     assert not await fail(app.throttle, "192.0.2.1", "somebody else")
@@ -109,7 +109,7 @@ async def test_a_refused_attempt_does_not_prolong_the_pause(app: App, clock: Clo
 
 
 @pytest.mark.gen_test
-async def test_a_right_password_does_not_forgive_the_failures_of_others(
+async def test_32_a_right_password_does_not_forgive_the_failures_of_others(
     make_browser: MakeBrowser,
 ) -> None:
     await make_browser().register("ada")
@@ -138,7 +138,7 @@ async def test_guesses_made_all_at_once_are_not_let_through(app: App) -> None:
 
 
 @pytest.mark.gen_test
-async def test_all_processes_count_together(
+async def test_32_all_processes_count_together(
     app: App, settings: Settings, request: pytest.FixtureRequest
 ) -> None:
     if settings.session_engine == "memory":

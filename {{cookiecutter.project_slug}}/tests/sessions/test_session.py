@@ -193,7 +193,7 @@ async def test_a_visitor_who_stores_nothing_gets_no_cookie(make_browser: MakeBro
     assert page.headers["Vary"] == "Cookie"
 
 
-async def test_the_response_that_sets_the_id_is_not_cached(make_browser: MakeBrowser) -> None:
+async def test_21_the_response_that_sets_the_id_is_not_cached(make_browser: MakeBrowser) -> None:
     browser = make_browser()
     page = await _do(browser, lambda handler: handler.session.set("a", 1))
     assert page.headers["Cache-Control"] == "no-store"
@@ -279,7 +279,7 @@ async def test_regenerate_changes_the_id_and_keeps_the_data(make_browser: MakeBr
     assert await _peek(browser, "a") == "absent"
 
 
-async def test_destroy_ends_the_session_and_clears_the_cookie(make_browser: MakeBrowser) -> None:
+async def test_19_destroy_ends_the_session_and_clears_the_cookie(make_browser: MakeBrowser) -> None:
     browser = make_browser()
     await _do(browser, lambda handler: handler.session.set("a", 1))
     old = dict(browser.cookies)
@@ -348,7 +348,7 @@ async def test_a_request_does_not_undo_what_another_wrote_meanwhile(
 
 
 @pytest.mark.parametrize("how", ["destroy", "regenerate"])
-async def test_a_session_ended_meanwhile_stays_dead(make_browser: MakeBrowser, how: str) -> None:
+async def test_26_a_session_ended_meanwhile_stays_dead(make_browser: MakeBrowser, how: str) -> None:
     browser = make_browser()
     await _do(browser, lambda handler: handler.session.set("a", 0))
     old = dict(browser.cookies)
@@ -368,7 +368,7 @@ async def test_a_session_ended_meanwhile_stays_dead(make_browser: MakeBrowser, h
     assert await _peek(browser, "a") == "absent"
 
 
-async def test_an_id_that_was_never_given_out_is_not_adopted(
+async def test_07_an_id_that_was_never_given_out_is_not_adopted(
     make_browser: MakeBrowser, store: Store
 ) -> None:
     browser, other = make_browser(), make_browser()
@@ -381,7 +381,7 @@ async def test_an_id_that_was_never_given_out_is_not_adopted(
     assert page.set_cookies[0].value != planted
 
 
-async def test_the_cookie_of_a_session_that_expired_is_cleared(
+async def test_20_the_cookie_of_a_session_that_expired_is_cleared(
     make_browser: MakeBrowser, store: Store
 ) -> None:
     browser = make_browser()
@@ -391,7 +391,7 @@ async def test_the_cookie_of_a_session_that_expired_is_cleared(
     assert browser.session_cookie is None
 
 
-async def test_the_absolute_limit_holds_under_constant_use(
+async def test_17_the_absolute_limit_holds_under_constant_use(
     make_browser: MakeBrowser, clock: Clock
 ) -> None:
     browser = make_browser(clock=clock)
@@ -404,7 +404,7 @@ async def test_the_absolute_limit_holds_under_constant_use(
     assert browser.session_cookie is None
 
 
-async def test_a_remembered_session_outlives_the_browser_but_not_the_limit(
+async def test_18_a_remembered_session_outlives_the_browser_but_not_the_limit(
     make_browser: MakeBrowser, clock: Clock
 ) -> None:
     browser = make_browser(clock=clock)
