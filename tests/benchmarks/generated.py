@@ -47,7 +47,7 @@ def _birth(lab: Lab, engine: str) -> Mapping[str, float]:
 
 def storm(plan: Plan) -> list[Case]:
     """People log in, eight a second; how does another page fare?"""
-    seconds = 3 if plan.quick else 6
+    seconds = 2 if plan.quick else 6
     return [
         Case("storm", engine, "ours", 0, partial(_storm, engine=engine, seconds=seconds))
         for engine in plan.engines

@@ -19,6 +19,8 @@ from servers import Server, Servers, Store
 
 VISITORS: Final = 512
 """Sessions that requests are spread over: twice as many as there are connections at most."""
+VISITORS_ASIDE: Final = 16
+"""The same where speed is not what is measured."""
 
 Way = Literal["direct", "proxy", "delayed", "frozen", "few", "many", "weighed"]
 """How an application reaches its store: straight; through a proxy that adds nothing, or 1 ms; a
@@ -94,7 +96,7 @@ class Lab:
         if engine == NO_STORE:
             python = environment.python_of(self.project("redis"))
             server = self.servers.app(python, "nosession.py")
-            return self._logged_in(server, None)
+            return self._logged_in(server, None, VISITORS)
         store = self.store(engine, "direct" if way in DELAY_MS else way)
         port = self._proxy(engine, way).port if way in DELAY_MS else store.port
         options = {"engine": engine, "store_port": port}
@@ -106,7 +108,8 @@ class Lab:
             project = self.project(engine)
             options |= {"project": str(project.path), "package": project.package}
             server = self.servers.app(environment.python_of(project), "ours.py", **options)
-        subject = self._logged_in(server, store)
+        aside = way in ("frozen", "weighed")
+        subject = self._logged_in(server, store, VISITORS_ASIDE if aside else VISITORS)
         if way in self._copies:
             copy_session(store, self._copies[way])
         return subject
@@ -115,9 +118,9 @@ class Lab:
     def _proxy(self, engine: str, way: Way) -> Server:
         return self.servers.proxy(self.store(engine, "direct"), DELAY_MS[way])
 
-    def _logged_in(self, server: Server, store: Store | None) -> Subject:
+    def _logged_in(self, server: Server, store: Store | None, visitors: int) -> Subject:
         check(server, has_session=store is not None)
-        return Subject(server, store, self.visitor_cookies(server, "/begin", VISITORS))
+        return Subject(server, store, self.visitor_cookies(server, "/begin", visitors))
 
     def _cookies(self, server: Server, path: str, count: int) -> list[str]:
         cookies = []

@@ -19,7 +19,7 @@ from workloads import ALL_ROUNDS, Case, Plan, throughput
 
 LARGE_VISITORS: Final = 64
 STALL_S: Final = 0.5
-REQUESTS: Final = 20
+REQUESTS: Final = 10
 """How many requests are counted one by one."""
 
 WEIGHED: Final = 100_000
@@ -51,8 +51,9 @@ def _large(lab: Lab, app: str, engine: str, seconds: int) -> Mapping[str, float]
 def grown(plan: Plan) -> list[Case]:
     """The same pages with few and with many sessions in the store, and what a session weighs."""
     ours = replace(plan, apps=["ours"], connections=[32])
-    cases = throughput(ours, ("read", "write"), "few", " few")
-    cases += throughput(ours, ("read", "write"), "many", " many")
+    pages = ("write",) if plan.quick else ("read", "write")
+    cases = throughput(ours, pages, "few", " few")
+    cases += throughput(ours, pages, "many", " many")
     cases += _each(ours, "weight", _weight, connections=0, rounds_at_most=1)
     return cases
 
@@ -72,7 +73,7 @@ def _stall(lab: Lab, app: str, engine: str) -> Mapping[str, float]:
     subject = lab.subject(app, engine, "frozen")
     store, port = _store_of(subject), subject.server.port
     with ThreadPoolExecutor(2) as threads:
-        load = threads.submit(hammer, port, subject.requests("read"), 8, 2, lab.servers.scratch)
+        load = threads.submit(hammer, port, subject.requests("read"), 8, 1, lab.servers.scratch)
         time.sleep(0.3)
         asking = threads.submit(
             lambda: asyncio.run(punctual(port, "/plain", every_s=0.005, seconds=STALL_S))

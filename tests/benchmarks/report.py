@@ -109,6 +109,8 @@ def _conditions(results: Results) -> str:
 
 def _throughput(results: Results, engine: str) -> list[Row]:
     apps = _apps(results, engine, PAGES)
+    if not apps:
+        return []
     rows: list[Row] = [("page", "connections", "no session", *(APPS[app] for app in apps))]
     for page, connections in _places(results, PAGES):
         limit = results.find(page, "none", "nosession", connections, "requests_per_s")

@@ -94,7 +94,7 @@ def cases(plan: Plan, only: Sequence[str]) -> list[Case]:
 def latency(plan: Plan) -> list[Case]:
     """The same pages with a store that is further away."""
     today = replace(plan, apps=[app for app in plan.apps if app not in environment.REDIS_ONLY])
-    pages = ("read", "write") if plan.quick else PAGES
+    pages = ("write",) if plan.quick else PAGES
     # What the proxy itself costs is no latency: so there is one that adds nothing, to compare with.
     ours = replace(plan, apps=["ours"], connections=[256])
     return [
