@@ -7,6 +7,7 @@ nothing, so that two bakes with the same answers are identical and template upda
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 # See pre_gen_project.py: JSON in pure ASCII, safe in a raw string.
@@ -24,11 +25,16 @@ FILES_BY_ANSWER = {
 MARKED_SUFFIXES = {".py", ".toml"}
 MARKER = re.compile(rb"[ \t]*# engine: (\w+)[ \t]*(?=\r?\n|\Z)")
 
+# Left in the template by tools that read its Python in place: copied as they are, and removed here.
+CACHES = ("__pycache__", ".*_cache")
+
 ENGINES = {"redis": "Redis", "memcached": "Memcached"}
 START_SERVER = {"redis": "redis-server", "memcached": "memcached"}
 
 
 def main() -> None:
+    for cache in [path for pattern in CACHES for path in Path().rglob(pattern)]:
+        shutil.rmtree(cache)
     files = [path for path in sorted(Path().rglob("*")) if path.is_file()]
     for question, files_by_answer in FILES_BY_ANSWER.items():
         kept = files_by_answer.get(ANSWERS[question], [])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+from cookiecutter.main import cookiecutter
 
 from .conftest import ENGINES, LICENSES, TEMPLATE, Bake, run, tool, tree
 
@@ -102,6 +104,21 @@ def test_files_end_with_one_line_end(project: Path) -> None:
         if content and not path.endswith((".png", ".ico")):
             assert content.endswith(b"\n"), path
             assert not content.endswith(b"\n\n"), path
+
+
+def test_caches_in_the_template_stay_out_of_the_output(template: Path, tmp_path: Path) -> None:
+    used = tmp_path / "used"
+    shutil.copytree(template, used)
+    package = used / "{{cookiecutter.project_slug}}" / "{{cookiecutter.project_slug}}"
+    for cache in (package / "__pycache__", package / "sessions" / ".ruff_cache" / "0.1"):
+        cache.mkdir(parents=True)
+        (cache / "data").write_bytes(b"\x91{{ no template }}")
+    outputs = []
+    for source in (template, used):
+        folder = tmp_path / f"from-{source.name}"
+        outputs.append(Path(cookiecutter(str(source), no_input=True, output_dir=str(folder))))
+    clean, baked = outputs
+    assert tree(baked) == tree(clean)
 
 
 def test_two_bakes_are_identical(bake: Bake) -> None:
