@@ -20,6 +20,8 @@ from servers import Server, end, free_port
 from workloads import Case, Plan
 
 LOGINS_PER_S: Final = 8
+USERS: Final = 24
+"""Each with an address of their own, or the app would take them for somebody who guesses."""
 PASSWORD: Final = "correct horse battery"
 
 
@@ -56,7 +58,7 @@ def storm(plan: Plan) -> list[Case]:
 
 def _storm(lab: Lab, engine: str, seconds: int) -> Mapping[str, float]:
     server = _start(lab, lab.project(engine), engine)
-    users = [f"user{number}" for number in range(LOGINS_PER_S)]
+    users = range(USERS)
     for user in users:
         _enter(server.port, "/register", user)
     reader = Visitor(server.port)
@@ -69,7 +71,7 @@ def _storm(lab: Lab, engine: str, seconds: int) -> Mapping[str, float]:
         logins = []
         for number in range(seconds * LOGINS_PER_S):
             time.sleep(max(0.0, began + number / LOGINS_PER_S - time.monotonic()))
-            logins.append(threads.submit(_enter, server.port, "/login", users[number % len(users)]))
+            logins.append(threads.submit(_enter, server.port, "/login", users[number % USERS]))
         stormy = asking.result()
         took = [login.result() for login in logins]
     end(server.process)
@@ -81,11 +83,11 @@ def _storm(lab: Lab, engine: str, seconds: int) -> Mapping[str, float]:
     }
 
 
-def _enter(port: int, path: str, user: str) -> float:
+def _enter(port: int, path: str, user: int) -> float:
     """Log in or register; return how long it took, in ms."""
-    visitor = Visitor(port)
+    visitor = Visitor(port, f"127.0.1.{user + 1}")
     started = time.perf_counter()
-    form = urlencode({"username": user, "password": PASSWORD})
+    form = urlencode({"username": f"user{user}", "password": PASSWORD})
     answer = visitor.send("POST", path, form)
     took = (time.perf_counter() - started) * 1000
     visitor.close()

@@ -19,12 +19,11 @@ from servers import Server, Servers, Store
 
 VISITORS: Final = 512
 """Sessions that requests are spread over: twice as many as there are connections at most."""
-VISITORS_ASIDE: Final = 16
-"""The same where speed is not what is measured."""
+VISITORS_QUICK: Final = 128
 
-Way = Literal["direct", "proxy", "delayed", "frozen", "few", "many", "weighed"]
+Way = Literal["direct", "proxy", "delayed", "few", "many", "weighed"]
 """How an application reaches its store: straight; through a proxy that adds nothing, or 1 ms; a
-store of its own to be frozen, or to hold few or many sessions, or to be weighed."""
+store of its own, to hold few or many sessions, or to be weighed."""
 
 DELAY_MS: Final = {"proxy": 0.0, "delayed": 1.0}
 FEW: Final = 1_000
@@ -54,13 +53,14 @@ class Subject:
 class Lab:
     """Everything is started on first use and ends with `servers`.
 
-    `many` is how many sessions are in the store of that way.
+    `many` is how many sessions are in the store of that way, `visitors` how many of them are used.
     """
 
-    def __init__(self, servers: Servers, many: int) -> None:
+    def __init__(self, servers: Servers, many: int, visitors: int) -> None:
         self.servers = servers
         self.many = many
-        self._copies = {"few": FEW - VISITORS, "many": many - VISITORS}
+        self._visitors = visitors
+        self._copies = {"few": FEW - visitors, "many": many - visitors}
         self.project = cache(partial(environment.bake, scratch=servers.scratch))
         self.store = cache(self._store)
         self.subject = cache(self._subject)
@@ -96,7 +96,7 @@ class Lab:
         if engine == NO_STORE:
             python = environment.python_of(self.project("redis"))
             server = self.servers.app(python, "nosession.py")
-            return self._logged_in(server, None, VISITORS)
+            return self._logged_in(server, None)
         store = self.store(engine, "direct" if way in DELAY_MS else way)
         port = self._proxy(engine, way).port if way in DELAY_MS else store.port
         options = {"engine": engine, "store_port": port}
@@ -108,8 +108,7 @@ class Lab:
             project = self.project(engine)
             options |= {"project": str(project.path), "package": project.package}
             server = self.servers.app(environment.python_of(project), "ours.py", **options)
-        aside = way in ("frozen", "weighed")
-        subject = self._logged_in(server, store, VISITORS_ASIDE if aside else VISITORS)
+        subject = self._logged_in(server, store)
         if way in self._copies:
             copy_session(store, self._copies[way])
         return subject
@@ -118,9 +117,9 @@ class Lab:
     def _proxy(self, engine: str, way: Way) -> Server:
         return self.servers.proxy(self.store(engine, "direct"), DELAY_MS[way])
 
-    def _logged_in(self, server: Server, store: Store | None, visitors: int) -> Subject:
+    def _logged_in(self, server: Server, store: Store | None) -> Subject:
         check(server, has_session=store is not None)
-        return Subject(server, store, self.visitor_cookies(server, "/begin", visitors))
+        return Subject(server, store, self.visitor_cookies(server, "/begin", self._visitors))
 
     def _cookies(self, server: Server, path: str, count: int) -> list[str]:
         cookies = []

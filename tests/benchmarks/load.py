@@ -44,8 +44,11 @@ class Answer:
 class Visitor:
     """One keep-alive connection, with a cookie jar; one request after the other."""
 
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    def __init__(self, port: int, address: str = HOST) -> None:
+        """Come from `address`, any in 127.0.0.0/8."""
+        self._connection = http.client.HTTPConnection(
+            HOST, port, timeout=30, source_address=(address, 0)
+        )
         self.cookies: dict[str, str] = {}
 
     @property

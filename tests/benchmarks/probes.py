@@ -70,7 +70,7 @@ def stall(plan: Plan) -> list[Case]:
 
 
 def _stall(lab: Lab, app: str, engine: str) -> Mapping[str, float]:
-    subject = lab.subject(app, engine, "frozen")
+    subject = lab.subject(app, engine, "direct")
     store, port = _store_of(subject), subject.server.port
     with ThreadPoolExecutor(2) as threads:
         load = threads.submit(hammer, port, subject.requests("read"), 8, 1, lab.servers.scratch)

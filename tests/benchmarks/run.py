@@ -23,7 +23,7 @@ import generated
 import plot
 import probes
 import report
-from lab import Lab
+from lab import VISITORS, VISITORS_QUICK, Lab
 from load import LoadFailed
 from results import Results, Sample
 from servers import Servers
@@ -58,9 +58,9 @@ def main() -> None:
     if arguments.report:
         _finish(Results.load(arguments.report), write=arguments.write)
         return
-    many = 100_000 if plan.quick else 1_000_000
+    size = (100_000, VISITORS_QUICK) if quick else (1_000_000, VISITORS)
     with Servers() as servers:
-        lab = Lab(servers, many)
+        lab = Lab(servers, *size)
         lab.prepare(plan.engines, plan.apps)
         results = Results(_about(plan, lab))
         run(lab, cases(plan, arguments.only), plan.rounds, results)
