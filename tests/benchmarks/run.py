@@ -50,7 +50,10 @@ def main() -> None:
         quick,
     )
     if arguments.write:
-        report.check_readme(README)  # now, and not after half an hour
+        try:
+            report.check_readme(README)  # now, and not after half an hour
+        except report.ReadmeMarkersMissing as error:
+            sys.exit(str(error))
     environment.need_programs()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 65_536), most))  # peers hang up late
