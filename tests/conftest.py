@@ -19,6 +19,12 @@ LICENSES = ["MIT", "BSD-3-Clause", "Apache-2.0", "none"]
 Bake = Callable[..., Path]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes seconds is told first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template as a fresh clone has it: without what is ignored by git, and never written to."""
