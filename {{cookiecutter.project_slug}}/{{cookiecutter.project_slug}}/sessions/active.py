@@ -17,13 +17,11 @@ from tornado.web import RequestHandler
 from .codec import decode, encode
 from .engines import Fields
 from .errors import BadRecord
-from .record import OWN
+from .record import ACTIVE
+from .store import ENDED_NOTED_S
 from .visit import Visit
 
 _SEEN_EVERY_S: Final = 60
-
-_ACTIVE: Final = OWN + "active"
-"""The session's own field: its handle, and when its last use was noted."""
 
 _SEEN: Final = ".seen"
 """Ends the index's field with the last use, so that noting it rewrites nothing else."""
@@ -94,11 +92,11 @@ class ActiveSessions:
             now,
         )
         await self._save(user_id, {handle: encode(entry[:]), handle + _SEEN: encode(now)})
-        self._visit.record.set(_ACTIVE, [handle, now])
+        self._visit.record.set(ACTIVE, [handle, now])
 
     async def renew(self, user_id: str) -> None:
         """Follow this session to its new id. Call it after `session.regenerate()`."""
-        active = self._visit.record.own(_ACTIVE)
+        active = self._visit.record.own(ACTIVE)
         if active is None:
             await self.add(user_id)
             return
@@ -110,12 +108,12 @@ class ActiveSessions:
 
     async def seen(self, user_id: str) -> None:
         """Note that this session is in use; a trip at most once a minute."""
-        active = self._visit.record.own(_ACTIVE)
+        active = self._visit.record.own(ACTIVE)
         now = self._store.clock()
         if active is None or now - active[1] < _SEEN_EVERY_S:
             return
         await self._save(user_id, {active[0] + _SEEN: encode(now)}, create=False)
-        self._visit.record.set(_ACTIVE, [active[0], now])
+        self._visit.record.set(ACTIVE, [active[0], now])
 
     async def list(self, user_id: str) -> list[ActiveSession]:
         """Return where the user is logged in, last used first. What has expired is left out."""
@@ -126,10 +124,16 @@ class ActiveSessions:
         )
         alive = {each for each, record in zip(ids, records, strict=True) if record}
         # the session of a login whose response has not left yet has no record so far
-        current = self._visit.next_id() if self._visit.record.own(_ACTIVE) else self._visit.id
+        current = self._visit.next_id() if self._visit.record.own(ACTIVE) else self._visit.id
         if current is not None:
             alive.add(current)
-        gone = [handle for handle, entry in entries.items() if not alive.intersection(entry.ids)]
+        # A login lists its session just before it stores it: such an entry is left alone.
+        now = self._store.clock()
+        gone = [
+            handle
+            for handle, entry in entries.items()
+            if not alive.intersection(entry.ids) and now - entry.first_seen > ENDED_NOTED_S
+        ]
         if gone:
             await self._remove(user_id, gone)
         sessions = [
@@ -143,7 +147,7 @@ class ActiveSessions:
                 current in entry.ids or self._visit.id in entry.ids,
             )
             for handle, entry in entries.items()
-            if handle not in gone
+            if alive.intersection(entry.ids)
         ]
         return sorted(sessions, key=lambda session: session.last_seen, reverse=True)
 

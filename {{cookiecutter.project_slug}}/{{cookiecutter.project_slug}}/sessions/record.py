@@ -12,6 +12,8 @@ from .errors import BadRecord
 OWN: Final = ":"
 """What the names of our own fields begin with; a handler's names must not."""
 CREATED: Final = ":created"
+ACTIVE: Final = ":active"
+"""Of a session that is listed as a user's: its handle, and when its last use was noted."""
 
 
 class Record:

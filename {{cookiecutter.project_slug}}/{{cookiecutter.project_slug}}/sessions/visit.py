@@ -17,7 +17,7 @@ from .engines import Fields
 from .errors import BadRecord, StoreUnavailable
 from .identity import Cookie, hashed, mint
 from .outbox import KINDS, Kind, Outbox
-from .record import Record
+from .record import ACTIVE, Record
 from .store import Store
 
 _RENEWED_AFTER: Final = 0.1
@@ -184,7 +184,10 @@ class Visit:
             self._next_token = mint()
         now = self.store.clock()
         self.record.begin(now)
-        await self._write(hashed(self._next_token), self.record.changes(), create=True)
+        new = hashed(self._next_token)
+        await self._write(new, self.record.changes(), create=True)
+        if await self._ended_before_it_began(new):
+            return
         self._become(self._next_token)
         self.event("created", self.next_id())
         self._answer()
@@ -222,6 +225,8 @@ class Visit:
         if not await self._write(new, late, create=False):
             self._lost(new)
             return
+        if await self._ended_before_it_began(new):
+            return
         self.event(f"regenerated to {self._alias(new)}", old)
         self._become(token)
         self._answer()
@@ -236,6 +241,18 @@ class Visit:
             await self._begin()
         else:
             self._answer()
+
+    async def _ended_before_it_began(self, new: str) -> bool:
+        """Whether the user has ended this session from another device, before it was stored.
+
+        It is listed as the user's by then, so it can be ended; and the note of that is older than
+        the record, which must not stay.
+        """
+        if self.record.own(ACTIVE) is None or not await self.store.ended(new):
+            return False
+        await self.store.end(new)
+        self._lost(new)
+        return True
 
     async def _write(
         self, session_id: str, changes: Mapping[str, bytes | None], *, create: bool
