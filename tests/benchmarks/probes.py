@@ -11,6 +11,7 @@ from functools import partial
 from statistics import quantiles
 from typing import Final
 
+import environment
 from fill import add_plain, copy_session
 from lab import Lab, Subject
 from load import Request, Visitor, hammer, punctual
@@ -157,7 +158,7 @@ def _each(
         )
         for engine in plan.engines
         for app in plan.apps_on(engine)
-        if app != "nosession"
+        if app != "nosession" and app not in environment.REDIS_ONLY
     ]
 
 

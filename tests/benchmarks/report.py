@@ -65,7 +65,8 @@ def markdown(results: Results) -> str:
     title = "The same with a store that is 1 ms further away, and the part of the figure above:"
     parts += _titled(title, _latency(results))
     parts += _titled(
-        "What it costs the store, and what it costs when the store is slow:", _peers(results)
+        "What it costs the store in trips, those of connecting included, and what trouble costs:",
+        _peers(results),
     )
     parts += _titled("This template alone:", _ours(results))
     return "\n\n".join(parts) + "\n"
