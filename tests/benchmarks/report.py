@@ -72,6 +72,18 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def processor_time(results: Results) -> str:
+    """Return a table for whoever optimises on a machine that others use, too: steadier than rates."""
+    columns = [("none", "nosession")]
+    columns += [(engine, app) for engine in ENGINES for app in _apps(results, engine, PAGES)]
+    names = ("no session", *(_column(*column) for column in columns[1:]))
+    rows: list[Row] = [("page", "connections", *names)]
+    for page, connections in _places(results, PAGES):
+        found = [results.find(page, *column, connections, "cpu_us") for column in columns]
+        rows.append((page, str(connections), *map(_figure, found)))
+    return "\n\n".join(_titled("Processor time of the application per request, in us:", rows))
+
+
 def check_readme(readme: Path) -> None:
     """Raise `ReadmeMarkersMissing` unless the README has a place for `write_readme`."""
     _around_markers(readme)

@@ -78,6 +78,7 @@ def main() -> None:
 def _finish(results: Results, *, write: bool) -> None:
     content, picture = report.markdown(results), plot.svg(results)
     print(content)
+    print(report.processor_time(results))
     if write:
         PLOT.parent.mkdir(exist_ok=True)
         PLOT.write_text(picture)
