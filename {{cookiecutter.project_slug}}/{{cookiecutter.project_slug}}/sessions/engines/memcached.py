@@ -37,6 +37,10 @@ _ITEM_BYTES: Final = 1024 * 1024
 """memcached's default limit (-I) for an item, which is key, value and header together."""
 _HEADER_BYTES: Final = 512
 
+_REMEMBERED: Final = 2000
+"""How many loaded items are remembered, until they are written; with the next limit, 8 MB."""
+_REMEMBERED_BYTES: Final = 4096
+
 _RELATIVE_S: Final = 30 * 24 * 60 * 60
 """memcached reads a longer time to live as a date."""
 
@@ -85,7 +89,7 @@ class MemcachedEngine(Engine):
         self.address = f"memcached://{','.join(servers)}"
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="memcached")
         self._connect = partial(
-            _Servers, servers, self.address, timeout_s, failover, max_item_bytes
+            _Servers, servers, self.address, timeout_s, failover, max_item_bytes, {}
         )
         self._extensions = Extensions()
         self._of_thread = threading.local()
@@ -214,8 +218,10 @@ class _Servers:
         timeout_s: float,
         failover: bool,
         max_item_bytes: int,
+        loaded: dict[str, _Item],
     ) -> None:
         self._address = address
+        self._loaded = loaded
         self._timeout_s = timeout_s
         self._failover = failover
         self._most_bytes = max_item_bytes - _HEADER_BYTES
@@ -232,8 +238,11 @@ class _Servers:
             by_host.setdefault(host, {})[number] = request
         for host, group in by_host.items():
             try:
+                connection = host.socket
                 if not host.connect():
                     raise OSError("not reachable")
+                if host.socket is not connection:
+                    self._loaded.clear()  # a restarted server begins to count from 1 again
                 self._exchange(host, group, results)
             except (OSError, memcache._Error) as error:
                 # What was sent may have been carried out: it is never sent again.
@@ -262,10 +271,15 @@ class _Servers:
         return self._hosts[first]
 
     def _exchange(self, host: Any, pending: dict[int, _Request], results: dict[int, Any]) -> None:
-        """Fill in the results of the requests to one server, in two trips if none is overtaken."""
+        """Fill in the results of the requests to one server, in two trips if none is overtaken.
+
+        In one, if they only change records that were loaded before: a page's own, most likely.
+        """
         due = time.monotonic() + self._timeout_s
+        changed_keys = {each.key for each in pending.values() if isinstance(each, _Change)}
+        loaded = {key: item for key in changed_keys if (item := self._loaded.pop(key, None))}
         while pending:
-            items = self._get(host, pending.values())
+            items = self._get(host, [r for r in pending.values() if r.key not in loaded]) | loaded
             writes: list[tuple[bytes, dict[int, Any]]] = []
             changes: dict[str, dict[int, _Change]] = {}
             for number, request in pending.items():
@@ -273,6 +287,8 @@ class _Servers:
                     case _Load(key):
                         item = items.get(key)
                         results[number] = item.record.fields if item and item.record else {}
+                        if item and item.record is None:
+                            changes.setdefault(key, {})
                     case _Change(key):
                         changes.setdefault(key, {})[number] = request
                     case _Delete(key):
@@ -283,14 +299,18 @@ class _Servers:
                 command, outcomes = self._plan(key, items.get(key), group)
                 if command:
                     writes.append((command, outcomes))
-                else:
+                elif key not in loaded:
                     results |= outcomes
             host.send_cmds(b"".join(command for command, _ in writes))
             for _, outcomes in writes:
                 results |= self._stored(_line(host), outcomes)
             pending = {n: request for n, request in pending.items() if n not in results}
-            if pending and time.monotonic() > due:
-                raise OSError("others kept changing the record")
+            # What was loaded earlier is good for a write, which compares, and for nothing else.
+            loaded = {}
+            if time.monotonic() > due:
+                overtaken = StoreUnavailable(self._address, "others kept changing the record")
+                results |= dict.fromkeys(pending, overtaken)
+                return
 
     def _get(self, host: Any, requests: Iterable[_Request]) -> dict[str, _Item]:
         """The items by key. A malformed one has no record."""
@@ -309,10 +329,18 @@ class _Servers:
             match line.split():
                 case [b"VALUE", key, flags, size, cas]:
                     value = host.recv(int(size) + 2)[:-2]
-                    items[key.decode()] = _Item(_record(value, flags), cas.decode())
+                    item = _Item(_record(value, flags), cas.decode())
+                    items[key.decode()] = item
+                    if len(value) <= _REMEMBERED_BYTES:
+                        self._remember(key.decode(), item)
                 case _:
                     raise OSError(f"an answer out of turn: {line!r:.60}")
         return items
+
+    def _remember(self, key: str, item: _Item) -> None:
+        if len(self._loaded) >= _REMEMBERED:
+            self._loaded.clear()
+        self._loaded[key] = item
 
     def _plan(
         self, key: str, item: _Item | None, changes: Mapping[int, _Change]
