@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -75,10 +76,8 @@ def test_06_a_cookie_or_body_of_any_bytes_is_answered_without_a_500(
 ) -> None:
     cookie = value.translate(None, b"\r\n").decode("latin-1")
     headers = {"Cookie": f"{COOKIE}={cookie}", "Content-Type": kind}
-    try:
+    with suppress(ConnectionError):  # Tornado hangs up on bad headers, without reading the body
         assert Visitor(app).send("POST", "/login", body, headers).status < 500
-    except ConnectionError:
-        pass  # Tornado hangs up on headers that are none, without reading the body
     assert "Traceback" not in app.log
 
 
