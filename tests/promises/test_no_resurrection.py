@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -322,3 +323,28 @@ async def test_a_late_request_with_the_old_id_does_not_clear_the_new_cookie(serv
         answer = await running.do(late, lambda page: page.write(dict(page.session)))
         assert answer.json == {}
         assert not answer.cookies
+
+
+async def test_a_slow_page_does_not_set_the_old_persistent_cookie_again(server: Server) -> None:
+    async with site(server.engine, server.storage) as running:
+        browser = running.browser()
+
+        def remember(page: Page) -> None:
+            page.session["name"] = "ada"
+            page.session.remember(10)
+
+        await running.do(browser, remember)
+        now = time.time() + 2 * 24 * 60 * 60  # the cookie is due to be renewed
+        running.store.clock = lambda: now
+        for act in (lambda page: page.write("read"), lambda page: page.notifications.add("hello")):
+            late, gate = running.browser(browser), Gate()
+
+            async def slow(page: Page, gate: Gate = gate, act: Any = act) -> None:
+                await gate.wait()
+                act(page)
+
+            request = asyncio.create_task(running.do(late, slow))
+            await gate.reached.wait()
+            assert (await running.do(browser, lambda page: page.session.regenerate())).cookies
+            gate.open()
+            assert not (await request).cookies

@@ -149,7 +149,7 @@ class Visit:
                 return self._begin()
         elif self._next_token is not None:
             return self._move(self.id, self._next_token, changes)
-        elif changes or self.outbox:
+        elif changes or self.outbox or self._must_set_cookie():
             return self._save(self.id, changes)
         self._answer()
         return None
@@ -193,7 +193,13 @@ class Visit:
         self._answer()
 
     async def _save(self, session_id: str, changes: Mapping[str, bytes | None]) -> None:
-        if await self._write(session_id, changes, create=False):
+        alive = await self._write(session_id, changes, create=False)
+        if not changes and self._must_set_cookie():
+            # Nothing has told yet whether the session is still there. If another request has moved
+            # it, the browser has the new cookie by now, and this one would log it out.
+            key = self.store.key("session", session_id)
+            alive = bool(await self.store.sessions.load(key))
+        if alive:
             self._answer()
         else:
             self._lost(session_id)
@@ -313,19 +319,27 @@ class Visit:
                 "needs a cookie: call regenerate() before the first flush()"
             )
 
+    def _must_set_cookie(self) -> bool:
+        """Whether the visitor needs the cookie, for the first time or because it grows old."""
+        if self.id is None or self._cookie is None or self._handler._headers_written:
+            return False
+        if self._cookie_due:
+            return True
+        lifetime_s = self._cookie_lifetime_s()
+        age_s = self.store.clock() - self._cookie.signed_at
+        return lifetime_s is not None and age_s > lifetime_s * _RENEWED_AFTER
+
+    def _cookie_lifetime_s(self) -> float | None:
+        return self._lifetime_s or self.store.config.cookie.lifetime_s
+
     def _answer(self) -> None:
         """Set or clear the cookie, if that is due and still possible."""
         handler, config = self._handler, self.store.config.cookie
         if handler._headers_written:
             return
-        if self.id is not None and self._cookie is not None:
-            lifetime_s = self._lifetime_s or config.lifetime_s
-            if self._cookie_due or (
-                lifetime_s is not None
-                and self.store.clock() - self._cookie.signed_at > lifetime_s * _RENEWED_AFTER
-            ):
-                self._set_cookie(self._cookie.token, lifetime_s)
-        elif self._clear_due and handler.get_cookie(config.name) is not None:
+        if self._cookie is not None and self._must_set_cookie():
+            self._set_cookie(self._cookie.token, self._cookie_lifetime_s())
+        elif self._clear_due and self.id is None and handler.get_cookie(config.name) is not None:
             handler.clear_cookie(config.name, **config.attributes)
         self._cookie_due = self._clear_due = False
 
