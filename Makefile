@@ -41,6 +41,10 @@ format: $(VENV)/.installed-dev ## format the code, and repair what ruff can
 bench: ## measure against peers and write the README's table and plot (QUICK=1: only measure, in two minutes)
 	$(PYTHON) tests/benchmarks/run.py $(if $(QUICK),--quick,--write)
 
+.PHONY: pictures
+pictures: $(VENV)/.installed-dev packages ## take the README's pictures of a generated app
+	PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m scripts.take_pictures
+
 .PHONY: clean
 clean: ## remove the virtual environment, the demo and all caches
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -355,6 +355,8 @@ def test_pages_fit_the_screen_and_every_field_has_a_label(
         )
         assert unnamed == [], what
         assert page.evaluate("document.querySelectorAll('h1').length") == 1, what
+        tall = "[...document.querySelectorAll('button')].filter(b => b.clientHeight > 60).length"
+        assert page.evaluate(tall) == 0, what  # a label that is broken into lines
         dark = page.evaluate(
             "getComputedStyle(document.documentElement).backgroundColor.match(/[0-9]+/g)[0] < 128"
         )
