@@ -6,6 +6,8 @@ import pickle
 import secrets
 import socket
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 import redis
 from promised.sessions import SessionTooLarge
 
-from .servers import HOST, Server
+from .servers import HOST, Server, started
 from .site import Page, Site, site
 
 TOO_LARGE = 1024 * 1024
@@ -114,12 +116,15 @@ async def test_a_pickle_in_the_store_is_never_loaded(
     assert mark.exists(), "the test is blunt: its pickle does nothing"
 
 
-async def test_a_record_over_memcacheds_item_limit_is_refused_and_the_old_one_stays(
-    server: Server,
-) -> None:
-    if server.engine != "memcached":
-        pytest.skip("Redis takes values up to 512 MB")
+@asynccontextmanager
+async def memcached_site() -> AsyncIterator[Site]:
+    """A site on Memcached: Redis takes values up to 512 MB."""
+    with started("memcached") as server:
+        async with site(server.engine, server.storage) as running:
+            yield running
 
+
+async def test_a_record_over_memcacheds_item_limit_is_refused_and_the_old_one_stays() -> None:
     raised: list[SessionTooLarge] = []
 
     async def save(page: Page) -> None:
@@ -141,7 +146,7 @@ async def test_a_record_over_memcacheds_item_limit_is_refused_and_the_old_one_st
     def in_a_notification(page: Page) -> None:
         page.notifications.add(secrets.token_bytes(TOO_LARGE))
 
-    async with site(server.engine, server.storage) as running:
+    async with memcached_site() as running:
         visitor = running.browser()
         await running.do(visitor, lambda page: page.session.update(name="ada"))
         for act, status in (
@@ -163,10 +168,8 @@ async def test_a_record_over_memcacheds_item_limit_is_refused_and_the_old_one_st
     assert f"{error.limit_bytes}" in str(error)
 
 
-async def test_a_record_just_below_memcacheds_item_limit_is_kept(server: Server) -> None:
-    if server.engine != "memcached":
-        pytest.skip("Redis takes values up to 512 MB")
-    async with site(server.engine, server.storage) as running:
+async def test_a_record_just_below_memcacheds_item_limit_is_kept() -> None:
+    async with memcached_site() as running:
         visitor = running.browser()
         value = secrets.token_bytes(TOO_LARGE - 1000)
         page = await running.do(visitor, lambda page: page.session.update(large=value))
