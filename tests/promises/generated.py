@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from cookiecutter.main import cookiecutter
+from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]  # it has no types
 
 TEMPLATE: Final = Path(__file__).parents[2]
 COOKIE_SECRET: Final = "only-for-tests-" + "0123456789abcdef" * 2

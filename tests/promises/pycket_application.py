@@ -9,12 +9,12 @@ import json
 import sys
 
 import tornado.web
-from pycket.notification import NotificationMixin
-from pycket.session import SessionMixin
+from pycket.notification import NotificationMixin  # type: ignore[import-not-found]  # elsewhere
+from pycket.session import SessionMixin  # type: ignore[import-not-found]  # elsewhere
 from tornado.web import HTTPError
 
 
-class Handler(tornado.web.RequestHandler, SessionMixin, NotificationMixin):
+class Handler(tornado.web.RequestHandler, SessionMixin, NotificationMixin):  # type: ignore[misc]  # pycket is untyped
     pass
 
 

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 import venv
@@ -157,4 +156,4 @@ async def _visitor(http: SimpleAsyncHTTPClient, urls: list[str]) -> Browser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

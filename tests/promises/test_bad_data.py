@@ -39,7 +39,7 @@ CREATED = pack(1_000_000_000.0)
 DEEP = b"\x91" * 100_000
 
 # Redis: either the fields of a hash, or a value of another type.
-FOREIGN_FIELDS = {
+FOREIGN_FIELDS: dict[str, dict[Any, bytes]] = {
     "no field of ours": {"name": pack("ada")},
     "truncated value": {":created": CREATED, "name": pack("ada" * 100)[:-5]},
     "garbage": {":created": CREATED, "name": b"\xc1\xff\x00"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from promised.sessions.engines import ENGINES
@@ -103,7 +104,7 @@ async def test_calls_cancelled_in_the_midst_of_a_trip_harm_no_other_and_leak_no_
 
         for steps in range(40):
             value = b"%d" % steps
-            doomed = [
+            doomed: list[asyncio.Future[Any]] = [
                 asyncio.ensure_future(
                     sessions.save(key, {"one": value, "two": value}, 60, create=False)
                 )

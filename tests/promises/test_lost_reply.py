@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .browser import Browser
 from .proxy import Proxy, before
 from .servers import Server, storage
-from .site import Page, Site, site
+from .site import Act, Page, Site, site
 
 WRITES = {"redis": b"EVAL", "memcached": b"cas "}
 """What a command that changes a record contains."""
@@ -33,7 +33,7 @@ class Lossy(NamedTuple):
 async def lossy(server: Server, **pycket: object) -> AsyncIterator[Lossy]:
     """Two sites on one store, and a visitor who is known to both."""
     async with before(server.port) as proxy:
-        shared = {"key_prefix": f"lossy{proxy.port}", **pycket}
+        shared: dict[str, Any] = {"key_prefix": f"lossy{proxy.port}", **pycket}
         async with (
             site(server.engine, storage(server.engine, proxy.port), **shared) as near,
             site(server.engine, server.storage, **shared) as far,
@@ -140,7 +140,7 @@ def _writes(setup: Lossy, server: Server) -> int:
     return b"".join(setup.proxy.sent).count(WRITES[server.engine])
 
 
-def _named(number: int):  # type: ignore[no-untyped-def]
+def _named(number: int) -> Act:
     return lambda page: page.session.update(number=number)
 
 

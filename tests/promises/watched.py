@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from promised.sessions import Store
 from promised.sessions.engines import Engine, Fields
 
+Result = TypeVar("Result")
 Hook = Callable[[str, str], Awaitable[None]]
 
 
@@ -67,7 +68,9 @@ class Watched(Engine):
     async def close(self) -> None:
         await self.engine.close()
 
-    async def _call(self, operation: str, key: str, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _call(
+        self, operation: str, key: str, call: Callable[[], Awaitable[Result]]
+    ) -> Result:
         self.calls.append((operation, key))
         await self.before(operation, key)
         result = await call()
