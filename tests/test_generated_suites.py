@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 def _python(version: str) -> str | None:
     """The path of a Python of this version: on PATH, or installed by pyenv. None: there is none."""
-    candidates = [sys.executable, sys._base_executable, shutil.which(f"python{version}")]  # type: ignore[attr-defined]  # typeshed does not know it
+    candidates = [sys.executable, sys._base_executable, shutil.which(f"python{version}")]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates += sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python")), reverse=True)
     tell = "import sys; print('%d.%d' % sys.version_info[:2], sys.prefix == sys.base_prefix)"
