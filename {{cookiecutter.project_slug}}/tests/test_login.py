@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 
 import pytest
@@ -255,6 +256,18 @@ async def test_23_a_failed_login_is_logged_without_name_or_password(
     assert "login failed request=" in caplog.text
     assert "wrong-box" not in caplog.text
     assert "another secret" not in caplog.text
+
+
+@pytest.mark.gen_test
+async def test_a_form_full_of_accents_does_not_hold_up_the_event_loop(browser: Browser) -> None:
+    accents = "\u0300\u0316" * 20_000  # normalising this would take seconds
+    for path in ("/login", "/register", "/"):
+        began = time.perf_counter()
+        page = await browser.post(
+            path, username=accents, password=accents, next=f"/{accents}", text=accents
+        )
+        assert page.status in (403, 422)
+        assert time.perf_counter() - began < 1
 
 
 OWN = ["/", "/account", "/search?q=a//b&next=https://x", "/a%20b", "/caf%C3%A9", "/a#b"]

@@ -82,6 +82,10 @@ def username_key(username: str) -> str:
     """What makes two usernames the same: compatible forms and case do not count, nor do spaces
     around it.
     """
+    if len(username) > 4 * max_username_characters:
+        # Nobody's. Normalising takes a time that grows with the square of a row of accents: a form
+        # full of them would hold up the event loop for minutes.
+        return username
     folded = unicodedata.normalize("NFKC", username).strip().casefold()
     return unicodedata.normalize("NFKC", folded)  # folding can undo normalisation
 
@@ -205,7 +209,9 @@ class Accounts:
         """Return the user with this name and password; None for a wrong name and a wrong password
         alike.
         """
-        user = await self._find(User.username_key == username_key(username))
+        key = username_key(username)
+        # No name has a NUL, and PostgreSQL fails when it is asked for one.
+        user = await self._find(User.username_key == key) if "\x00" not in key else None
         if not await self._verify(user, password) or user is None:
             return None
         if self._hasher.check_needs_rehash(user.password_hash):
@@ -298,10 +304,17 @@ def _engine(database_url: str) -> AsyncEngine:
     if make_url(database_url).get_backend_name() != "sqlite":
         timeouts = {"timeout": database_timeout_s, "command_timeout": database_timeout_s}
         return create_async_engine(
-            database_url, pool_pre_ping=True, pool_timeout=database_timeout_s, connect_args=timeouts
+            database_url,
+            pool_pre_ping=True,
+            pool_timeout=database_timeout_s,
+            connect_args=timeouts,
+            hide_parameters=True,
         )
 
-    engine = create_async_engine(database_url, connect_args={"timeout": database_timeout_s})
+    # hide_parameters: no error in the log shows a name or a hash.
+    engine = create_async_engine(
+        database_url, connect_args={"timeout": database_timeout_s}, hide_parameters=True
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, record: object) -> None:
