@@ -7,6 +7,7 @@ memory engine and on a real private server of the chosen one. pytest-tornado sup
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,6 +27,10 @@ from .browser import Browser
 from .servers import Server
 
 pytest_plugins = ["tests.server_{{cookiecutter.engine}}"]
+
+# pytest-tornado asks for the current event loop, which Python 3.11 creates on the way, and nobody
+# closes; later versions refuse. Without a current one it makes its own.
+asyncio.set_event_loop(None)
 
 COOKIE_SECRET = "only-for-tests-" + "0123456789abcdef" * 2
 # The real parameters cost 50 ms and 19 MiB per password: right for a login page, wrong for a suite.
