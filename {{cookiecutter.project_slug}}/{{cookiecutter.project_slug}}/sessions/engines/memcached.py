@@ -237,19 +237,22 @@ class _Servers:
             host = self._host(request.key)
             by_host.setdefault(host, {})[number] = request
         for host, group in by_host.items():
-            try:
-                connection = host.socket
-                if not host.connect():
-                    raise OSError("not reachable")
+            connection, fault = host.socket, "not reachable"
+            # A server that is left alone is not marked again: under load it would stay dead for
+            # ever.
+            if host.connect():
                 if host.socket is not connection:
                     self._loaded.clear()  # a restarted server begins to count from 1 again
-                self._exchange(host, group, results)
-            except (OSError, memcache._Error) as error:
-                # What was sent may have been carried out: it is never sent again.
-                host.mark_dead(error)
-                reason = f"no answer from {_place(host)} ({error})"
-                for number in group:
-                    results.setdefault(number, StoreUnavailable(self._address, reason))
+                try:
+                    self._exchange(host, group, results)
+                except (OSError, memcache._Error) as error:
+                    # What was sent may have been carried out: it is never sent again.
+                    host.mark_dead(error)
+                    fault = str(error)
+            reason = f"no answer from {_place(host)} ({fault})"
+            for number in group:
+                if number not in results:
+                    results[number] = StoreUnavailable(self._address, reason)
         return [results[number] for number in range(len(requests))]
 
     def disconnect(self) -> None:
