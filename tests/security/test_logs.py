@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from typing import Any
 
 from ..promises.servers import Server
 from .process import COOKIE, Start, Visitor
@@ -20,7 +21,7 @@ def test_23_the_events_of_a_journey_are_logged_and_no_secret_is(
     texts: list[str] = []
     ada, other, thief = Visitor(app), Visitor(app), Visitor(app)
 
-    def go(visitor: Visitor, path: str, **fields: str) -> None:
+    def go(visitor: Visitor, path: str, **fields: Any) -> None:
         answer = visitor.post(path, **fields) if fields else visitor.get(path)
         texts.append(answer.text)
         if value := visitor.jar.get(COOKIE):
