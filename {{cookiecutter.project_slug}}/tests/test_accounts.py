@@ -10,6 +10,8 @@ from pathlib import Path
 
 import argon2
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from tornado.ioloop import IOLoop
 
 from {{cookiecutter.project_slug}} import accounts as module
@@ -207,6 +209,14 @@ async def test_hashing_does_not_hold_up_the_event_loop(accounts: Accounts) -> No
     await asyncio.sleep(0.05)
     the_loop_runs_on.set()
     assert await login is not None
+
+
+@pytest.mark.gen_test
+async def test_23_no_error_of_the_database_shows_what_it_was_asked_for(accounts: Accounts) -> None:
+    with pytest.raises(DBAPIError) as error:
+        async with accounts._engine.connect() as connection:
+            await connection.execute(text("SELECT :name FROM nowhere"), {"name": "hunter2"})
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.gen_test
