@@ -109,10 +109,11 @@ def test_files_end_with_one_line_end(project: Path) -> None:
 def test_caches_in_the_template_stay_out_of_the_output(template: Path, tmp_path: Path) -> None:
     used = tmp_path / "used"
     shutil.copytree(template, used)
-    package = used / "{{cookiecutter.project_slug}}" / "{{cookiecutter.project_slug}}"
-    for cache in (package / "__pycache__", package / "sessions" / ".ruff_cache" / "0.1"):
-        cache.mkdir(parents=True)
-        (cache / "data").write_bytes(b"\x91{{ no template }}")
+    project = used / "{{cookiecutter.project_slug}}"
+    for folder in (project, project / "{{cookiecutter.project_slug}}" / "sessions"):
+        for cache in (folder / "__pycache__", folder / ".ruff_cache" / "0.1"):
+            cache.mkdir(parents=True)
+            (cache / "data").write_bytes(b"\x91{{ no template }}")
     outputs = []
     for source in (template, used):
         folder = tmp_path / f"from-{source.name}"
