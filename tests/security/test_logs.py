@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import socket
 from typing import Any
 
-from ..promises.servers import Server
+from ..promises.servers import HOST, Server
 from .process import COOKIE, Start, Visitor
 
 EVENT = r"session ([0-9a-f]{12}|-): %s request=[0-9a-f]{16} address=127\.0\.0\.1$"
@@ -66,6 +67,20 @@ def test_23_the_events_of_a_journey_are_logged_and_no_secret_is(
     for text in texts:
         assert not any(each in text for each in tokens)
     assert "Traceback" not in app.log
+
+
+def test_23_a_header_that_tornado_refuses_is_not_quoted(start: Start) -> None:
+    app = start()
+    visitor = Visitor(app)
+    visitor.register()
+    value = visitor.jar[COOKIE]
+    for odd in (b"x=\x00", b"x=\x1b'", b'x="\x7f'):
+        with socket.create_connection((HOST, app.port), timeout=10) as connection:
+            header = b"Cookie: " + odd + f"; {COOKIE}={value}".encode()
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert app.log.count("Malformed HTTP message from 127.0.0.1: Invalid header value") == 3
+    assert value not in app.log
 
 
 def test_23_a_failure_of_the_store_shows_no_id(start: Start, store: Server) -> None:
