@@ -24,8 +24,8 @@ from .site import Page as SitePage
 from .site import Site, site
 
 STORAGE_TIMEOUT_S = 2.0
-BACK_WITHIN_S = 1.0
-SLACK_S = 1.0
+BACK_WITHIN_S = 1.0 + 0.3
+SLACK_S = 2.0
 OUTAGE_S = 3.0
 VISITORS = 16
 
