@@ -29,7 +29,11 @@ def chromium() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, PROGRAMS)), None)
     assert path is not None, "Chromium is missing: `make test` installs it"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=FLAGS,
+            ignore_default_args=["--disable-back-forward-cache"],  # people go back to pages
+        )
         try:
             yield browser
         finally:
