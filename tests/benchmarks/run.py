@@ -45,8 +45,8 @@ def main() -> None:
         arguments.engines,
         arguments.apps or [app for app in APPS if not (quick and app in environment.REDIS_ONLY)],
         arguments.connections or ([32] if quick else [1, 32, 256]),
-        arguments.rounds or (1 if quick else 5),
-        arguments.seconds or (1 if quick else 2),
+        arguments.rounds or (1 if quick else 3),
+        arguments.seconds or 1,
         quick,
     )
     if arguments.write:
@@ -190,8 +190,8 @@ def _arguments() -> argparse.Namespace:
         type=lambda text: [int(n) for n in text.split(",")],
         help="default 1,32,256; --quick 32",
     )
-    parser.add_argument("--rounds", type=int, help="default 5; --quick 1")
-    parser.add_argument("--seconds", type=int, help="of a throughput; default 2; --quick 1")
+    parser.add_argument("--rounds", type=int, help="default 3; --quick 1")
+    parser.add_argument("--seconds", type=int, help="of a throughput; default 1")
     parser.add_argument("--quick", action="store_true", help="everything once, in two minutes")
     parser.add_argument(
         "--write", action="store_true", help="put table and plot into the README; keep the figures"
