@@ -135,9 +135,11 @@ async def test_concurrent_saves_of_different_fields_keep_all(records: Engine, ke
 
 async def test_a_record_lives_as_long_as_it_was_last_told(records: Engine, key: str) -> None:
     """All in one, because servers keep a time of their own, for which a test must wait."""
+    # servers may count in whole seconds
+    life_s = 0.3 if records.name == "memory" else 1.0
     short = ["left", "looked", "extended", "saved", "swapped"]
     for name in short:
-        await records.save(f"{key}-{name}", {"a": b"1", "b": b"2"}, 1.0, create=True)
+        await records.save(f"{key}-{name}", {"a": b"1", "b": b"2"}, life_s, create=True)
     await records.save(f"{key}-taken", {"a": b"1", "b": b"2"}, TTL_S, create=True)
     await records.load(f"{key}-looked")
     await records.load(f"{key}-extended", TTL_S)
