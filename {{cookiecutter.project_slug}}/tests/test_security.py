@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
@@ -135,15 +133,13 @@ _signer = CookieSigner("__Host-sid", COOKIE_SECRET, None)
 _good = _signer.sign("A" * 43, None, 1_700_000_000)
 
 
-@given(
-    at=st.integers(0, len(_good)),
-    length=st.integers(0, 12),
-    instead=st.text(st.characters(max_codepoint=255), max_size=12),
-)
-def test_06_a_cookie_with_any_change_opens_nothing(at: int, length: int, instead: str) -> None:
-    mangled = _good[:at] + instead + _good[at + length :]
-    cookie = _signer.read(f"__Host-sid={mangled}")
-    assert cookie is None or cookie.token == "A" * 43
+@pytest.mark.parametrize("instead", ["", "0", "A", "f", "|", ":", "=", ".", "\u00e9", "00"])
+def test_06_a_cookie_with_any_change_opens_nothing(instead: str) -> None:
+    for at in range(len(_good)):
+        for length in (0, 1, 7):
+            mangled = _good[:at] + instead + _good[at + length :]
+            cookie = _signer.read(f"__Host-sid={mangled}")
+            assert cookie is None or mangled == _good, mangled
 
 
 @pytest.mark.gen_test
