@@ -161,8 +161,11 @@ class Servers:
                 elif key not in loaded:
                     results |= outcomes
             host.send_cmds(b"".join(command for command, _ in writes))
-            for _, outcomes in writes:
-                results |= self._stored(_line(host), outcomes)
+            for command, outcomes in writes:
+                line = _line(host)
+                if line == b"NOT_FOUND" and command.startswith(b"delete "):
+                    line = b"DELETED"  # nothing was there: as good
+                results |= self._stored(line, outcomes)
             pending = {n: request for n, request in pending.items() if n not in results}
             # What was loaded earlier is good for a write, which compares, and for nothing else.
             loaded = {}
@@ -239,8 +242,8 @@ class Servers:
         if line in (b"STORED", b"DELETED") or line.startswith(b"VERSION"):
             return outcomes
         if line in (b"EXISTS", b"NOT_FOUND", b"NOT_STORED"):
-            # Nothing to delete is as good as deleted.
-            return {n: result for n, result in outcomes.items() if result is None}
+            # All of them are decided anew: what this record seemed to lack may be there by now.
+            return {}
         if b"too large" in line:
             too_large = SessionTooLarge(self._most_bytes, self._most_bytes)
             return dict.fromkeys(outcomes, too_large)
