@@ -176,6 +176,20 @@ async def test_calls_of_one_tick_fail_and_succeed_each_for_itself(
     assert list(results) == [True, {}, False, False]
 
 
+async def test_what_another_process_has_stored_meanwhile_is_found(
+    records: Engine, key: str, engine: str, storage: dict[str, Any]
+) -> None:
+    if engine == "memory":
+        return  # there is no other process
+    other = ENGINES[engine].open(storage, "sessions", 2.0)
+    await records.save(key, {"old": b"1"}, TTL_S, create=True)
+    await records.load(key)
+    await other.save(key, {"new": b"2"}, TTL_S, create=False)
+    taken = await asyncio.gather(records.take(key, "new"), records.take(key, "old"))
+    assert list(taken) == [{"new": b"2"}, {"old": b"1"}]
+    await other.close()
+
+
 async def test_ping_answers(records: Engine) -> None:
     await records.ping()
 
