@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import tornado.web
 from pages import NAME, ROLE, options, page, serve
 
@@ -17,11 +19,10 @@ class ReadHandler(tornado.web.RequestHandler):
 
 
 class WriteHandler(tornado.web.RequestHandler):
-    visits = 0
+    visits = itertools.count(1)
 
     def get(self) -> None:
-        WriteHandler.visits += 1
-        self.write(page(NAME, ROLE, WriteHandler.visits))
+        self.write(page(NAME, ROLE, next(self.visits)))
 
 
 class FlashHandler(tornado.web.RequestHandler):
