@@ -16,8 +16,9 @@ from .proxy import Proxy, before
 from .servers import Server, storage
 from .site import Act, Page, Site, site
 
-WRITES = {"redis": b"EVAL", "memcached": b"cas "}
-"""What a command that changes a record contains."""
+TAKES = {"redis": b"EVAL", "memcached": b"gats "}
+SWAPS = {"redis": b"EVAL", "memcached": b"cas "}
+"""What a command contains that takes, or changes, a record."""
 
 
 class Lossy(NamedTuple):
@@ -27,6 +28,7 @@ class Lossy(NamedTuple):
     """Reaches it directly."""
     proxy: Proxy
     visitor: Browser
+    engine: str
 
 
 @asynccontextmanager
@@ -41,7 +43,7 @@ async def lossy(server: Server, **pycket: object) -> AsyncIterator[Lossy]:
             visitor = near.browser()
             await near.do(visitor, lambda page: page.session.update(items=[], name="ada"))
             proxy.sent.clear()
-            yield Lossy(near, far, proxy, visitor)
+            yield Lossy(near, far, proxy, visitor, server.engine)
 
 
 def elsewhere(setup: Lossy) -> Browser:
@@ -57,11 +59,11 @@ async def test_a_take_whose_reply_is_lost_runs_once(server: Server) -> None:
             await setup.far.do(elsewhere(setup), lambda page: page.notifications.add("second"))
 
         setup.proxy.on_cut = add_another
-        setup.proxy.cut_after = WRITES[server.engine]
+        setup.proxy.cut_after = TAKES[server.engine]
         page = await setup.near.do(setup.visitor, take)
         assert setup.proxy.cuts == 1
         assert page.status == 503
-        assert _writes(setup, server) == 1
+        assert _sent(setup, TAKES) == 1
         page = await setup.far.do(elsewhere(setup), take)
         assert page.json == {"messages": ["second"]}
 
@@ -84,18 +86,18 @@ async def test_a_swap_whose_reply_is_lost_runs_once(server: Server) -> None:
             )
 
         setup.proxy.on_cut = empty_it
-        setup.proxy.cut_after = WRITES[server.engine]
+        setup.proxy.cut_after = SWAPS[server.engine]
         page = await setup.near.do(setup.visitor, append)
         assert setup.proxy.cuts == 1
         assert page.status == 503
         assert runs == 1
-        assert _writes(setup, server) == 1
+        assert _sent(setup, SWAPS) == 1
         assert (await setup.far.do(elsewhere(setup), show)).json["items"] == []
 
 
 async def test_a_swap_whose_reply_is_lost_was_carried_out(server: Server) -> None:
     async with lossy(server) as setup:
-        setup.proxy.cut_after = WRITES[server.engine]
+        setup.proxy.cut_after = SWAPS[server.engine]
         page = await setup.near.do(
             setup.visitor, lambda page: page.session.modify("items", lambda items: [*items, 1])
         )
@@ -135,9 +137,9 @@ async def test_a_reply_that_comes_late_is_never_taken_for_another(server: Server
         assert [page.json for page in pages] == [{"number": number} for number in range(20)]
 
 
-def _writes(setup: Lossy, server: Server) -> int:
-    """How many commands that change a record the near site has sent."""
-    return b"".join(setup.proxy.sent).count(WRITES[server.engine])
+def _sent(setup: Lossy, commands: dict[str, bytes]) -> int:
+    """How many of those commands the near site has sent."""
+    return b"".join(setup.proxy.sent).count(commands[setup.engine])
 
 
 def _named(number: int) -> Act:

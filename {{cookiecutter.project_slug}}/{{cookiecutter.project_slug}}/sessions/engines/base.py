@@ -7,15 +7,12 @@ is "not there", which is a value; a store that does not answer is `StoreUnavaila
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Generic, TypeVar
-
-from ..errors import StoreUnavailable
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 Fields = dict[str, bytes]
 """A record's content, by field name."""
@@ -122,115 +119,14 @@ class Extensions:
 
     def due(self, key: str, ttl: float) -> bool:
         """Whether the record is to be extended; if so, it counts as done."""
-        now = time.monotonic()
         until, extended_to = self._done.get(key, (0.0, 0.0))
-        if now < until and extended_to == ttl:
+        if time.monotonic() < until and extended_to == ttl:
             return False
-        if len(self._done) >= self._MOST_KEYS:
-            self._done.clear()
-        self._done[key] = (now + ttl * self._SLACK, ttl)
+        self.done(key, ttl)
         return True
 
-    def forget(self, key: str) -> None:
-        """Note that the record's life was set by something else."""
-        self._done.pop(key, None)
-
-
-Request = TypeVar("Request")
-
-
-class SharedTrips(Generic[Request]):
-    """Sends what was asked for in one tick of the event loop to the store together.
-
-    `send` gets the requests of a trip and returns their results in order, an exception as a result
-    where one alone has failed. While `limit` trips are under way, requests gather for the next one:
-    the slower the store, the fuller the trips, so that latency costs little throughput.
-    """
-
-    def __init__(
-        self,
-        send: Callable[[list[Request]], Awaitable[Sequence[Any]]],
-        *,
-        address: str,
-        limit: int,
-        timeout_s: float,
-    ) -> None:
-        self._send = send
-        self._address = address
-        self._limit = limit
-        self._timeout_s = timeout_s
-        self._waiting: list[tuple[Request, asyncio.Future[Any]]] = []
-        self._overdue: asyncio.TimerHandle | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
-
-    def ask(self, request: Request) -> asyncio.Future[Any]:
-        """Return the future result of `request`, which leaves at the end of this tick."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._depart)
-        self._waiting.append((request, answer))
-        return answer
-
-    async def finish(self) -> None:
-        """Wait for the trips under way."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
-
-    def _depart(self) -> None:
-        if not self._waiting:
-            return
-        loop = asyncio.get_running_loop()
-        if len(self._under_way) < self._limit:
-            due = loop.time() + self._timeout_s
-            if self._overdue is not None:
-                due = self._overdue.when()
-                self._overdue.cancel()
-                self._overdue = None
-            passengers, self._waiting = self._waiting, []
-            task = loop.create_task(self._travel(passengers, due))
-            self._under_way.add(task)
-            task.add_done_callback(self._arrived)
-        elif self._overdue is None:
-            # A frozen store holds every trip until its time is out. Who waits for a place must not
-            # wait for that and then for a time-out of its own.
-            self._overdue = loop.call_later(self._timeout_s, self._turn_away)
-
-    def _arrived(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._depart()
-
-    def _turn_away(self) -> None:
-        self._overdue = None
-        passengers, self._waiting = self._waiting, []
-        self._fail(passengers, f"no answer within {self._timeout_s:g} s")
-
-    async def _travel(
-        self, passengers: list[tuple[Request, asyncio.Future[Any]]], due: float
-    ) -> None:
-        try:
-            async with asyncio.timeout_at(due):
-                results = await self._send([request for request, _ in passengers])
-        except TimeoutError:
-            self._fail(passengers, f"no answer within {self._timeout_s:g} s")
-        except StoreUnavailable as error:
-            self._fail(passengers, error.cause)
-        except Exception as error:
-            log.exception("an engine failed in a way it should not")
-            self._fail(passengers, f"{type(error).__name__}: {error}")
-        except asyncio.CancelledError:
-            self._fail(passengers, "the event loop is shutting down")
-            raise
-        else:
-            for (_, answer), result in zip(passengers, results, strict=True):
-                if answer.done():  # cancelled: whoever asked has gone
-                    continue
-                if isinstance(result, Exception):
-                    answer.set_exception(result)
-                else:
-                    answer.set_result(result)
-
-    def _fail(self, passengers: list[tuple[Request, asyncio.Future[Any]]], reason: str) -> None:
-        for _, answer in passengers:
-            if not answer.done():
-                answer.set_exception(StoreUnavailable(self._address, reason))
+    def done(self, key: str, ttl: float) -> None:
+        """Note that the record was given a life of `ttl` by a write."""
+        if len(self._done) >= self._MOST_KEYS:
+            self._done.clear()
+        self._done[key] = (time.monotonic() + ttl * self._SLACK, ttl)

@@ -1,8 +1,7 @@
-"""Records as MessagePack maps in Memcached, through python-memcached.
+"""Records as MessagePack maps in Memcached.
 
-Memcached knows whole values, so every step is read, change, compare-and-swap, and again if another
-process was faster. python-memcached blocks; it runs in a few threads, each with connections of its
-own, and a trip is one hop to a thread and back.
+Memcached knows whole values, so every change is read, change, compare-and-swap, and again if
+another process was faster. Changes of one record in this process wait for each other.
 """
 
 from __future__ import annotations
@@ -10,21 +9,49 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, ClassVar, Final
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, NamedTuple
 
-from .base import Engine, Extensions, Fields, SharedTrips, unknown_names
-from .memcached_servers import ITEM_BYTES, Change, Delete, Load, Ping, Request, Servers
+import msgspec
 
-_THREADS: Final = 2
-"""Trips under way at once. Python's threads take turns: a second one hides the waiting of the
-first, more would only wait for each other."""
+from ..errors import BadRecord, SessionTooLarge, StoreUnavailable
+from .base import Engine, Extensions, Fields, log, unknown_names
+from .memcached_wire import Answer, Item, Servers, exptime
+
+_ITEM_BYTES: Final = 1024 * 1024
+"""memcached's default limit (-I) for an item, which is key, value and header together."""
+_HEADER_BYTES: Final = 512
+
+_REMEMBERED: Final = 2000
+"""How many loaded items are remembered, until they are written; with the next limit, 8 MB."""
+_REMEMBERED_BYTES: Final = 4096
 
 _PLAIN: Final = re.compile(r"[!-~]{1,240}")
-_KNOWN: Final = ("servers", "max_connections", "failover", "max_item_bytes")
+_KNOWN: Final = ("servers", "failover", "max_item_bytes")
+
+Decision = Callable[[Fields | None], tuple[Fields, Any] | None]
+"""From a record, or None where there is none, to the record to write and what to return; None
+leaves all as it is."""
+
+
+class _Record(msgspec.Struct, array_like=True):
+    """What lies under a key."""
+
+    expires: float
+    """Seconds since the epoch: memcached does not tell an item's time to live."""
+    fields: Fields
+
+
+class _Known(NamedTuple):
+    """A record as it was found, and the number that a `cas` must name. None where there is none."""
+
+    record: _Record | None
+    cas: str | None
+
+
+_ABSENT: Final = _Known(None, None)
 
 
 class MemcachedEngine(Engine):
@@ -35,21 +62,16 @@ class MemcachedEngine(Engine):
         servers: Sequence[str],
         timeout_s: float,
         *,
-        threads: int = _THREADS,
         failover: bool = False,
-        max_item_bytes: int = ITEM_BYTES,
+        max_item_bytes: int = _ITEM_BYTES,
     ) -> None:
         self.address = f"memcached://{','.join(servers)}"
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="memcached")
-        self._connect = partial(
-            Servers, servers, self.address, timeout_s, failover, max_item_bytes, {}
-        )
+        self._servers = Servers(servers, self.address, timeout_s, failover=failover)
+        self._timeout_s = timeout_s
+        self._most_bytes = max_item_bytes - _HEADER_BYTES
         self._extensions = Extensions()
-        self._of_thread = threading.local()
-        self._connected: list[Servers] = []
-        self._trips: SharedTrips[Request] = SharedTrips(
-            self._send, address=self.address, limit=threads, timeout_s=timeout_s
-        )
+        self._loaded: dict[str, _Known] = {}
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
@@ -61,10 +83,9 @@ class MemcachedEngine(Engine):
             )
         else:
             faults += [fault for server in servers if (fault := _server_fault(server))]
-        for name in ("max_connections", "max_item_bytes"):
-            value = storage.get(name, 1)
-            if type(value) is not int or value < 1:
-                faults.append(f"storage[{name!r}] is {value!r}: write a number, at least 1")
+        most = storage.get("max_item_bytes", _ITEM_BYTES)
+        if type(most) is not int or most <= _HEADER_BYTES:
+            faults.append(f"storage['max_item_bytes'] is {most!r}: write what memcached's -I says")
         failover = storage.get("failover", False)
         if type(failover) is not bool:
             faults.append(f"storage['failover'] is {failover!r}: write True or False")
@@ -76,21 +97,25 @@ class MemcachedEngine(Engine):
         return cls(
             tuple(storage.get("servers", ("localhost:11211",))),
             timeout_s,
-            threads=storage.get("max_connections", _THREADS),
             failover=storage.get("failover", False),
-            max_item_bytes=storage.get("max_item_bytes", ITEM_BYTES),
+            max_item_bytes=storage.get("max_item_bytes", _ITEM_BYTES),
         )
 
     async def load(self, key: str, ttl: float | None = None) -> Fields:
-        fields: Fields = await self._trips.ask(
-            Load(_name(key), ttl if ttl and self._extensions.due(key, ttl) else None)
-        )
-        return fields
+        name = _name(key)
+        if ttl is not None and self._extensions.due(key, ttl):
+            self._servers.tell(name, f"touch {name} {exptime(ttl)}\r\n".encode())
+        known = await self._get(name)
+        if known.record is None:
+            if known.cas is not None:
+                await self._change(key, None, lambda fields: None)  # removes what is not ours
+            return {}
+        return known.record.fields.copy()
 
     async def save(
         self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
     ) -> bool:
-        self._extensions.forget(key)
+        self._extensions.done(key, ttl)
 
         def merge(fields: Fields | None) -> tuple[Fields, bool] | None:
             if fields is None and not create:
@@ -98,17 +123,19 @@ class MemcachedEngine(Engine):
             merged = {**(fields or {}), **changes}
             return {name: value for name, value in merged.items() if value is not None}, True
 
-        return await self._trips.ask(Change(_name(key), ttl, merge)) is not None
+        return await self._change(key, ttl, merge, new=create) is not None
 
     async def take(self, key: str, *fields: str) -> Fields:
+        if not fields:
+            return await self._take_all(_name(key))
+
         def remove(record: Fields | None) -> tuple[Fields, Fields] | None:
-            wanted = fields or tuple(record or ())
-            taken = {name: record[name] for name in wanted if name in record} if record else {}
+            taken = {name: record[name] for name in fields if name in record} if record else {}
             if not record or not taken:
                 return None
             return {name: value for name, value in record.items() if name not in taken}, taken
 
-        return await self._trips.ask(Change(_name(key), None, remove)) or {}
+        return await self._change(key, None, remove) or {}
 
     async def swap(
         self,
@@ -120,7 +147,7 @@ class MemcachedEngine(Engine):
         *,
         create: bool,
     ) -> bool:
-        self._extensions.forget(key)
+        self._extensions.done(key, ttl)
 
         def exchange(fields: Fields | None) -> tuple[Fields, bool] | None:
             if fields is None and not create:
@@ -130,30 +157,127 @@ class MemcachedEngine(Engine):
                 return None
             return (kept if new is None else {**kept, field: new}), True
 
-        return await self._trips.ask(Change(_name(key), ttl, exchange)) is not None
+        return await self._change(key, ttl, exchange, new=create and old is None) is not None
 
     async def delete(self, key: str) -> None:
-        await self._trips.ask(Delete(_name(key)))
+        name = _name(key)
+        self._loaded.pop(name, None)
+        answer = await self._servers.ask(name, f"delete {name}\r\n".encode())
+        self._check(answer, b"DELETED", b"NOT_FOUND")
 
     async def ping(self) -> None:
-        await self._trips.ask(Ping())
+        self._check(await self._servers.ask("ping", b"version\r\n"), b"VERSION")
 
     async def close(self) -> None:
-        await self._trips.finish()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        for servers in self._connected:
-            servers.disconnect()
+        await self._servers.close()
 
-    async def _send(self, requests: list[Request]) -> list[Any]:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, requests)
+    async def _get(self, name: str) -> _Known:
+        answer = await self._servers.ask(name, f"gets {name}\r\n".encode())
+        if not isinstance(answer, Item):
+            self._check(answer, b"END")
+            return _ABSENT
+        known = _Known(_record(answer), answer.cas)
+        if len(answer.value) <= _REMEMBERED_BYTES:
+            if len(self._loaded) >= _REMEMBERED:
+                self._loaded.clear()
+            self._loaded[name] = known
+        return known
 
-    def _run(self, requests: list[Request]) -> list[Any]:
-        """Runs in a thread, which connects on its first trip: clients are bound to threads."""
-        servers: Servers | None = getattr(self._of_thread, "servers", None)
-        if servers is None:
-            servers = self._of_thread.servers = self._connect()
-            self._connected.append(servers)
-        return servers.run(requests)
+    async def _take_all(self, name: str) -> Fields:
+        """Get the record and let it expire, which memcached does in one step."""
+        self._loaded.pop(name, None)
+        answer = await self._servers.ask(name, f"gats -1 {name}\r\n".encode())
+        if not isinstance(answer, Item):
+            self._check(answer, b"END")
+            return {}
+        record = _record(answer)
+        return record.fields if record else {}
+
+    async def _change(
+        self, key: str, ttl: float | None, decide: Decision, *, new: bool = False
+    ) -> Any:
+        """Write what `decide` makes of the record, and return what it says.
+
+        `new`: most likely there is no record yet.
+        """
+        name = _name(key)
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        try:
+            async with asyncio.timeout(self._timeout_s), lock:
+                # What was loaded earlier is good for a write, which compares, and for nothing else.
+                known = self._loaded.pop(name, _ABSENT if new else None)
+                while True:
+                    certain = known is None
+                    if known is None:
+                        known = await self._get(name)
+                    command, outcome = self._plan(name, known, ttl, decide)
+                    if not command and certain:
+                        return outcome
+                    if command:
+                        line = await self._servers.ask(name, command)
+                        if line == b"STORED":
+                            return outcome
+                        self._check(line, b"EXISTS", b"NOT_FOUND", b"NOT_STORED")
+                    known = None
+        except TimeoutError:
+            reason = f"no answer within {self._timeout_s:g} s"
+            raise StoreUnavailable(self.address, reason) from None
+        finally:
+            self._loaded.pop(name, None)
+
+    def _plan(
+        self, name: str, known: _Known, ttl: float | None, decide: Decision
+    ) -> tuple[bytes, Any]:
+        """The command that writes what `decide` makes of a record, and what to return then.
+
+        The command is empty where there is nothing to write.
+        """
+        record, cas = known
+        decision = decide(record.fields if record else None)
+        if decision is None and (record is not None or cas is None):
+            return b"", None
+        fields, outcome = decision or ({}, None)  # what is malformed is removed
+        if not fields and cas is None:
+            return b"", outcome
+        # An item that has expired already is gone: a delete that compares.
+        life, data = -1, b""
+        if fields:
+            now = time.time()
+            # Without a ttl the rest of a record lives on as long as it would have.
+            expires = record.expires if ttl is None and record else now + (ttl or 0)
+            life, data = exptime(expires - now), _encoder.encode(_Record(expires, fields))
+            if len(data) > self._most_bytes:
+                raise SessionTooLarge(len(data), self._most_bytes)
+        verb, number = ("add", "") if cas is None else ("cas", f" {cas}")
+        return f"{verb} {name} 0 {life} {len(data)}{number}\r\n".encode() + data + b"\r\n", outcome
+
+    def _check(self, answer: Answer, *expected: bytes) -> None:
+        """Raise unless the answer is one of the expected lines."""
+        line = b"an item" if isinstance(answer, Item) else answer
+        if b"too large" in line:
+            raise SessionTooLarge(self._most_bytes, self._most_bytes)
+        if not line.startswith(expected):  # out of memory, most likely
+            raise StoreUnavailable(self.address, line.decode(errors="replace"))
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Record)
+
+
+def _record(item: Item) -> _Record | None:
+    """The record in an item; None, with a line in the log, for what is none of ours.
+
+    Other flags than ours stand for pickled or compressed values, which are not looked into.
+    """
+    try:
+        if item.flags != b"0":
+            raise BadRecord(f"flags {item.flags!r}")
+        return _decoder.decode(item.value)
+    except (BadRecord, msgspec.DecodeError, ValueError, RecursionError) as error:
+        log.warning("dropped a record that is not ours: %s", error)
+        return None
 
 
 def _name(key: str) -> str:

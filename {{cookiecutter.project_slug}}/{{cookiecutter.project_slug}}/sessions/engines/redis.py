@@ -6,23 +6,23 @@ with EVAL: there is no cache of scripts that a restart or a fail-over could lose
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from hiredis import pack_command
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from ..errors import BadRecord, StoreUnavailable
-from .base import Engine, Extensions, Fields, SharedTrips, log, unknown_names
-
-_TRIPS_AT_ONCE: Final = 4
+from ..errors import StoreUnavailable
+from .base import Engine, Extensions, Fields, log, unknown_names
+from .redis_wire import RedisWire
 
 # ARGV: create, ttl in ms, number of fields to remove, those fields, then field, value, ...
 _SAVE: Final = """\
@@ -76,14 +76,12 @@ _CLIENTS: Final = tuple(
 class RedisEngine(Engine):
     name: ClassVar[str] = "redis"
 
-    def __init__(self, client: Any, address: str, timeout_s: float, trips_at_once: int) -> None:
+    def __init__(self, client: Any, address: str, timeout_s: float) -> None:
         self.address = address
         self._client: Redis = client  # a RedisCluster in the subclass, which is used like it
-        self._idle: list[AbstractConnection] = []
+        self._timeout_s = timeout_s
+        self._wire: RedisWire | None = None
         self._extensions = Extensions()
-        self._trips: SharedTrips[tuple[_Command, ...]] = SharedTrips(
-            self._send, address=address, limit=trips_at_once, timeout_s=timeout_s
-        )
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
@@ -100,8 +98,8 @@ class RedisEngine(Engine):
             "sessions": options.pop("db_sessions", None),
             "notifications": options.pop("db_notifications", None),
         }
-        # redis-py would retry ten times, a `take` whose answer was lost among them. The time of a
-        # trip is bounded in SharedTrips, once for all that travel.
+        # redis-py would retry ten times, a `take` whose answer was lost among them. How long an
+        # answer may take is the wire's to watch.
         options.setdefault("retry", Retry(NoBackoff(), 0))
         options.setdefault("socket_timeout", None)
         options.setdefault("socket_connect_timeout", timeout_s)
@@ -118,10 +116,9 @@ class RedisEngine(Engine):
         if cluster:
             nodes = RedisCluster(**_cluster_options(options))
             where = f"redis cluster at {address}"
-            return RedisClusterEngine(nodes, where, timeout_s, _TRIPS_AT_ONCE)
+            return RedisClusterEngine(nodes, where, timeout_s)
         # RESP3's notices of maintenance ask a server for something it may not know at each connect
         options.setdefault("maint_notifications_config", MaintNotificationsConfig(enabled=False))
-        limit = min(_TRIPS_AT_ONCE, options.get("max_connections") or _TRIPS_AT_ONCE)
         if sentinel is not None:
             sentinels = [(host, int(port)) for host, port in sentinel["nodes"]]
             service = sentinel["service"]
@@ -129,17 +126,17 @@ class RedisEngine(Engine):
                 sentinels, socket_timeout=timeout_s, **sentinel.get("options", {})
             )
             client = watch.master_for(service, db=database, **options)
-            return cls(client, f"redis service {service}", timeout_s, limit)
+            return cls(client, f"redis service {service}", timeout_s)
         if "connection_class" in options or "path" in options:
             pool = ConnectionPool(db=database, **options)
-            return cls(Redis.from_pool(pool), address, timeout_s, limit)
-        return cls(Redis(db=database, **options), address, timeout_s, limit)
+            return cls(Redis.from_pool(pool), address, timeout_s)
+        return cls(Redis(db=database, **options), address, timeout_s)
 
     async def load(self, key: str, ttl: float | None = None) -> Fields:
+        commands: list[_Command] = [("HGETALL", key)]
         if ttl is not None and self._extensions.due(key, ttl):
-            fields = await self._ask(key, ("HGETALL", key), ("PEXPIRE", key, _ms(ttl)))
-        else:
-            fields = await self._ask(key, ("HGETALL", key))
+            commands.append(("PEXPIRE", key, _ms(ttl)))
+        fields = await self._ask(key, *commands)
         return _fields(fields) if fields else {}
 
     async def save(
@@ -152,7 +149,7 @@ class RedisEngine(Engine):
                 removed.append(name)
             else:
                 written += (name, value)
-        self._extensions.forget(key)
+        self._extensions.done(key, ttl)
         arguments = (int(create), _ms(ttl), len(removed), *removed, *written)
         saved = await self._ask(key, ("EVAL", _SAVE, 1, key, *arguments))
         if saved is None and create:  # what was in the way is gone
@@ -173,7 +170,7 @@ class RedisEngine(Engine):
         *,
         create: bool,
     ) -> bool:
-        self._extensions.forget(key)
+        self._extensions.done(key, ttl)
         arguments = (int(create), _ms(ttl), field, *_optional(old), *_optional(new))
         return bool(await self._ask(key, ("EVAL", _SWAP, 1, key, *arguments)))
 
@@ -184,85 +181,57 @@ class RedisEngine(Engine):
         await self._ask("", ("PING",))
 
     async def close(self) -> None:
-        await self._trips.finish()
-        for connection in self._idle:
-            await connection.disconnect()
+        if self._wire is not None:
+            await self._wire.close()
         await self._client.aclose()
 
     async def _ask(self, key: str, *commands: _Command) -> Any:
-        """The answer to the first command, or None after `key` turned out to be no hash."""
-        try:
-            return await self._trips.ask(commands)
-        except BadRecord as error:
-            log.warning("dropped a record that is not ours: %s", error)
-            await self._trips.ask((("DEL", key),))
-            return None
+        """The answer to the first command, or None after `key` turned out to be no hash.
 
-    async def _send(self, requests: list[tuple[_Command, ...]]) -> list[Any]:
-        try:
-            answers = await self._answers([c for commands in requests for c in commands])
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(self.address, _reason(error)) from error
-        results = []
-        position = 0
-        for commands in requests:
-            results.append(self._result(answers[position]))
-            position += len(commands)
-        return results
-
-    async def _answers(self, commands: list[_Command]) -> list[Any]:
-        """Send the commands together and return their answers, an exception for a refused one.
-
-        A `Pipeline` of redis-py does the same, with twice the work for each command. The
-        connections are redis-py's: it opens them, logs in, and drops one that a time-out left in
-        the middle of an answer.
+        The others go with it, whatever their answers.
         """
-        if self._idle:
-            connection = self._idle.pop()
-            if connection.is_connected and await _stale(connection):
-                await connection.disconnect(nowait=True)
-        else:
-            pool = self._client.connection_pool
-            connection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's gap
-        try:
-            await connection.send_packed_command([pack_command(command) for command in commands])
-            return [await _answer(connection) for _ in commands]
-        finally:
-            self._idle.append(connection)
-
-    def _result(self, answer: Any) -> Any:
+        answer = await self._send(commands)
         if not isinstance(answer, Exception):
             return answer
-        if "WRONGTYPE" in str(answer):
-            return BadRecord(str(answer))
-        # out of memory, read-only after a fail-over, still loading, no permission...
-        return StoreUnavailable(self.address, _reason(answer))
+        reason = str(answer)
+        if reason.startswith("WRONGTYPE"):
+            log.warning("dropped a record that is not ours: %s", reason)
+            await self._ask(key, ("DEL", key))
+            return None
+        if reason.startswith("READONLY") and self._wire is not None:
+            # After a fail-over this server is a replica: who connects anew is led to the master.
+            self._wire.lose(reason)
+        # out of memory, still loading, no permission...
+        raise StoreUnavailable(self.address, reason)
+
+    def _send(self, commands: Sequence[_Command]) -> Awaitable[Any]:
+        """The answer to the first command; where Redis has refused it, an exception as a value."""
+        wire = self._wire
+        if wire is None or wire.lost:
+            pool = self._client.connection_pool
+            connection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's gap
+            wire = self._wire = RedisWire(connection, self.address, self._timeout_s)
+        answer = wire.ask(pack_command(commands[0]))
+        for each in commands[1:]:
+            wire.tell(pack_command(each))
+        return answer
 
 
 class RedisClusterEngine(RedisEngine):
     """The same on a cluster, where redis-py finds the node of each key."""
 
-    async def _answers(self, commands: list[_Command]) -> list[Any]:
+    async def _send(self, commands: Sequence[_Command]) -> Any:
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        return answers
-
-
-async def _stale(connection: AbstractConnection) -> bool:
-    """Whether something came unasked: the end of a server that was restarted since, most likely."""
-    try:
-        return await connection.can_read()
-    except (RedisError, OSError):
-        return True
-
-
-async def _answer(connection: AbstractConnection) -> Any:
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return (await pipeline.execute(raise_on_error=False))[0]
+        except TimeoutError:
+            reason = f"no answer within {self._timeout_s:g} s"
+            raise StoreUnavailable(self.address, reason) from None
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(self.address, str(error) or type(error).__name__) from error
 
 
 def _faults(storage: Mapping[str, Any]) -> list[str]:
@@ -330,7 +299,3 @@ def _fields(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> Fields:
         return {name.decode(errors="replace"): value for name, value in answer.items()}
     names, values = answer[::2], answer[1::2]
     return {n.decode(errors="replace"): value for n, value in zip(names, values, strict=True)}
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
