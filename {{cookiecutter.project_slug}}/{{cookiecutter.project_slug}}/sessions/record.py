@@ -47,7 +47,9 @@ class Record:
         if name.startswith(OWN):
             raise ValueError(f"the name {name!r} begins with {OWN!r}, which is for our own fields")
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str, default: Any = None) -> Any:
+        if name not in self._values or name.startswith(OWN):
+            return default
         value = self._values[name]
         if type(value) not in IMMUTABLE:
             self._touched.add(name)

@@ -76,7 +76,7 @@ class SessionManager(MutableMapping[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of `name`, or `default` where there is none. None and 0 are values."""
-        return self._record.get(name) if name in self else default
+        return self._record.get(name, default)
 
     def set(self, name: str, value: object) -> None:
         """Set `name`, as `session[name] = value` does."""

@@ -22,6 +22,8 @@ ENDED_NOTED_S: Final = 60
 """How long it is noted that an id was ended on purpose. Requests under way with it must not clear
 the cookie: it may be the new one, set by a login in the next tab."""
 
+_ATTRIBUTE: Final = "_session_store"
+
 log = logging.getLogger(__package__)
 
 
@@ -56,9 +58,10 @@ class Store:
         Call it when the application is made: it raises `ConfigurationError`, listing every fault
         of the settings. Nothing is connected before the first trip.
         """
-        store: Store | None = vars(application).get("_session_store")
+        store: Store | None = getattr(application, _ATTRIBUTE, None)
         if store is None:
-            store = vars(application)["_session_store"] = Store(application)
+            store = Store(application)
+            setattr(application, _ATTRIBUTE, store)
         return store
 
     @property
