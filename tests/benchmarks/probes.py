@@ -129,8 +129,7 @@ def _trips_so_far(store: Store) -> int:
         # Redis counts how often it had something to read. A hang-up is that, too, but no trip.
         hung_up = int(stats["total_connections_received"]) - int(stats["connected_clients"])
         return int(stats["total_reads_processed"]) - hung_up
-    # Each of these waits for an answer; a touch that asks for none is no trip.
-    names = ("cmd_get", "cmd_set", "delete_hits", "delete_misses")
+    names = ("cmd_get", "cmd_set", "cmd_touch", "delete_hits", "delete_misses")
     return sum(int(stats[name]) for name in names)
 
 
