@@ -52,7 +52,7 @@ clean: ## remove the virtual environment, the demo and all caches
 
 .PHONY: packages
 packages:
-	@scripts/install_packages.sh redis-server memcached chromium postgres
+	@scripts/install_packages.sh redis-server memcached chromium postgres openssl
 
 # Remade when pyproject.toml changes. --group is an option of pip 25.1 and newer.
 $(VENV)/.installed: pyproject.toml

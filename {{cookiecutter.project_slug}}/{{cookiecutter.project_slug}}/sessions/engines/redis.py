@@ -76,9 +76,12 @@ _CLIENTS: Final = tuple(
 class RedisEngine(Engine):
     name: ClassVar[str] = "redis"
 
-    def __init__(self, client: Any, address: str, timeout_s: float) -> None:
+    def __init__(
+        self, client: Any, address: str, timeout_s: float, sentinels: Sequence[Redis] = ()
+    ) -> None:
         self.address = address
         self._client: Redis = client  # a RedisCluster in the subclass, which is used like it
+        self._sentinels = sentinels
         self._timeout_s = timeout_s
         self._wire: RedisWire | None = None
         self._extensions = Extensions()
@@ -126,7 +129,7 @@ class RedisEngine(Engine):
                 sentinels, socket_timeout=timeout_s, **sentinel.get("options", {})
             )
             client = watch.master_for(service, db=database, **options)
-            return cls(client, f"redis service {service}", timeout_s)
+            return cls(client, f"redis service {service}", timeout_s, watch.sentinels)
         if "connection_class" in options or "path" in options:
             pool = ConnectionPool(db=database, **options)
             return cls(Redis.from_pool(pool), address, timeout_s)
@@ -183,7 +186,8 @@ class RedisEngine(Engine):
     async def close(self) -> None:
         if self._wire is not None:
             await self._wire.close()
-        await self._client.aclose()
+        for client in (self._client, *self._sentinels):
+            await client.aclose()
 
     async def _ask(self, key: str, *commands: _Command) -> Any:
         """The answer to the first command, or None after `key` turned out to be no hash.
