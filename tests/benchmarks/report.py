@@ -114,9 +114,10 @@ def _around_markers(readme: Path) -> tuple[str, str]:
 def _conditions(results: Results) -> str:
     about = results.about
     return (
-        f"Medians of {about['rounds']} interleaved rounds on {about['cores']} cores, ± half the "
+        f"Medians of {about['rounds']} interleaved rounds (peers: 3) on {about['cores']} cores, ± half the "
         f"range; {about['date']}, {about['versions']}. In brackets: the part of what the same "
-        "handler does without a session, and how many times faster this template is than a peer."
+        "handler does with the same requests and no session, and how many times faster this template "
+        "is than a peer: medians of the rounds' own ratios."
     )
 
 
@@ -201,11 +202,11 @@ def _figure(summary: Summary | None, remark: str = "") -> str:
 
 
 def _part(rate: Summary | None, limit: Summary | None) -> str:
-    return f" ({rate.median / limit.median:.2f})" if rate and limit else ""
+    return f" ({rate.ratio(limit):.2f})" if rate and limit else ""
 
 
 def _times(ours: Summary | None, rate: Summary | None) -> str:
-    return f" ({ours.median / rate.median:.1f}x)" if rate and ours else ""
+    return f" ({ours.ratio(rate):.1f}x)" if rate and ours else ""
 
 
 def _apps(results: Results, engine: str, workloads: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ class Sample:
     app: str
     connections: int
     metric: str
+    round: int
     value: float
 
 
@@ -26,14 +27,27 @@ class Sample:
 class Summary:
     """A figure over all rounds."""
 
-    median: float
-    lowest: float
-    highest: float
+    by_round: dict[int, float]
+
+    @property
+    def median(self) -> float:
+        return median(self.by_round.values())
 
     @property
     def spread(self) -> float:
         """Half the range, as a part of the median."""
-        return (self.highest - self.lowest) / 2 / self.median if self.median else 0.0
+        half = (max(self.by_round.values()) - min(self.by_round.values())) / 2
+        return half / self.median if self.median else 0.0
+
+    def ratio(self, other: Summary) -> float:
+        """How many times `other` it is: the median of the rounds' own ratios.
+
+        What else goes on on the machine hits both of a round, and less so both of the medians.
+        """
+        rounds = self.by_round.keys() & other.by_round.keys()
+        if not rounds:
+            return self.median / other.median
+        return median(self.by_round[number] / other.by_round[number] for number in rounds)
 
 
 class Results:
@@ -52,12 +66,12 @@ class Results:
     ) -> Summary | None:
         """Return a figure, or None where it was not measured."""
         wanted = (workload, engine, app, connections, metric)
-        values = [
-            s.value
+        values = {
+            s.round: s.value
             for s in self.samples
             if (s.workload, s.engine, s.app, s.connections, s.metric) == wanted
-        ]
-        return Summary(median(values), min(values), max(values)) if values else None
+        }
+        return Summary(values) if values else None
 
     def save(self, path: Path) -> None:
         samples = [asdict(sample) for sample in self.samples]

@@ -45,7 +45,7 @@ def main() -> None:
         arguments.engines,
         arguments.apps or [app for app in APPS if not (quick and app in environment.REDIS_ONLY)],
         arguments.connections or ([32] if quick else [1, 32, 256]),
-        arguments.rounds or (1 if quick else 3),
+        arguments.rounds or (1 if quick else 5),
         arguments.seconds or 1,
         quick,
     )
@@ -122,12 +122,12 @@ def run(lab: Lab, cases: Sequence[Case], rounds: int, results: Results) -> None:
     """Do all cases in each round, beginning with another one each time."""
     started = time.monotonic()
     steps = [
-        case
+        (round_, case)
         for round_ in range(rounds)
         for case in _rotated(cases, round_)
         if round_ < case.rounds_at_most
     ]
-    for done, case in enumerate(steps):
+    for done, (round_, case) in enumerate(steps):
         _progress(case, done, len(steps), started)
         place = (case.workload, case.engine, case.app, case.connections)
         try:
@@ -136,7 +136,7 @@ def run(lab: Lab, cases: Sequence[Case], rounds: int, results: Results) -> None:
             results.failures.append(f"{case}: {error}")
             continue
         for metric, value in figures.items():
-            results.add(Sample(*place, metric, value))
+            results.add(Sample(*place, metric, round_, value))
     _progress(None, len(steps), len(steps), started)
 
 
@@ -190,7 +190,7 @@ def _arguments() -> argparse.Namespace:
         type=lambda text: [int(n) for n in text.split(",")],
         help="default 1,32,256; --quick 32",
     )
-    parser.add_argument("--rounds", type=int, help="default 3; --quick 1")
+    parser.add_argument("--rounds", type=int, help="default 5, for peers 3 at most; --quick 1")
     parser.add_argument("--seconds", type=int, help="of a throughput; default 1")
     parser.add_argument("--quick", action="store_true", help="everything once, in two minutes")
     parser.add_argument(

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import plot
 import pytest
 import report
-from results import Results, Sample
+from results import Results, Sample, Summary
 
 ABOUT = {"rounds": 3, "cores": 2, "date": "2026-01-31", "versions": "Python 3.11", "many": 1000}
 
@@ -19,9 +19,9 @@ def results() -> Results:
     return Results(
         ABOUT,
         [
-            Sample("read", engine, app, 32, "requests_per_s", rate + off)
+            Sample("read", engine, app, 32, "requests_per_s", round_, rate + off)
             for (engine, app), rate in rates.items()
-            for off in (-30, 0, 60)
+            for round_, off in enumerate((-30, 0, 60))
         ],
     )
 
@@ -30,6 +30,12 @@ def test_a_figure_is_the_median_with_its_spread_and_its_ratio(results: Results) 
     row = next(line for line in report.markdown(results).splitlines() if line.startswith("| read"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["read", "32", "3,000 ±2%", "2,400 ±2% (0.80)", "300 ±15% (8.0x)"]
+
+
+def test_a_ratio_is_that_of_figures_from_the_same_round() -> None:
+    loaded = {0: 3000.0, 1: 1500.0, 2: 3000.0}  # somebody else was busy in round 1
+    summary = Summary({0: 2400.0, 1: 1200.0})
+    assert summary.ratio(Summary(loaded)) == 0.8
 
 
 def test_what_was_not_measured_has_no_table(results: Results) -> None:

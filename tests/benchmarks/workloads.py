@@ -16,6 +16,8 @@ from load import hammer
 PAGES: Final = ("read", "write", "flash", "anonymous")
 
 ALL_ROUNDS: Final = 1_000_000
+PEERS_ROUNDS: Final = 3
+"""Enough for ratios of many times."""
 
 Measure = Callable[[Lab], Mapping[str, float]]
 """Does the work once and returns figures by name, units in the names."""
@@ -48,17 +50,23 @@ class Plan:
 
 
 def throughput(plan: Plan, pages: Sequence[str], way: Way, suffix: str = "") -> list[Case]:
-    """Each page, each number of connections, each store: the applications one after the other."""
-    cases = []
+    """Each page, each number of connections, each store: the applications one after the other.
+
+    Ours on either store stand beside the one without a session, with which they are compared.
+    """
+    cases: list[Case] = []
     for page in pages:
         for connections in plan.connections:
+            group = []
             for place, engine in enumerate(plan.engines):
                 for app in plan.apps_on(engine):
                     at = NO_STORE if app == "nosession" else engine
                     if at == NO_STORE and (place or way != "direct"):
                         continue  # it has no store: measured once
                     measure = _hammering(app, at, way, page, connections, plan.seconds)
-                    cases.append(Case(page + suffix, at, app, connections, measure))
+                    rounds = PEERS_ROUNDS if app in environment.PEERS else ALL_ROUNDS
+                    group.append(Case(page + suffix, at, app, connections, measure, rounds))
+            cases += sorted(group, key=lambda case: case.app in environment.PEERS)
     return cases
 
 

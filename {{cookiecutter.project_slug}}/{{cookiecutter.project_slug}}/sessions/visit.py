@@ -41,9 +41,8 @@ class Visit:
         self.loaded = False
         self.id: str | None = None
         """The hash of the token whose record this request found alive, or has begun."""
-        # The handler has this visit. If the visit had the handler too, reference counts alone could
-        # not free them: the garbage collector, with a request more in its hands each time, cost a
-        # reading page a tenth of its time.
+        # The handler has this visit. If the visit had the handler too, only the garbage collector
+        # could free them, which cost a reading page 7 % of its time.
         self._handler = weakref.proxy(handler)
         self._cookie: Cookie | None = None
         self._next_token: str | None = None
