@@ -65,6 +65,10 @@ class Proxy:
                 each.transport.abort()
             self._writers -= {writer, up_writer}
 
+    def lead_to(self, target: int) -> None:
+        """Lead connections that are opened from here on to another port."""
+        self._target = target
+
     def cut_all(self) -> None:
         """Cut every connection."""
         for writer in self._writers:

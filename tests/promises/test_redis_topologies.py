@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from .proxy import before
 from .servers import HOST, Server, free_port, started, wait_for
 from .site import Page, site
 
@@ -148,6 +149,24 @@ async def test_after_a_fail_over_the_sessions_are_on_the_new_master(tmp_path: Pa
                 page = await running.do(visitor, lambda page: page.session.update(seen=1))
                 assert page.status == 200
                 assert (await running.do(visitor, show)).json["seen"] == 1
+
+
+async def test_a_master_that_became_a_replica_is_left_for_whoever_is_the_master_now() -> None:
+    with started("redis") as old, started("redis") as new:
+        async with (
+            before(old.port) as proxy,
+            site("redis", {"host": HOST, "port": proxy.port}) as running,
+        ):
+            visitor = running.browser()
+            await running.do(visitor, lambda page: page.session.update(name="ada"))
+            old.ask(f"REPLICAOF {HOST} {free_port()}")
+            proxy.lead_to(new.port)
+            page = await running.do(visitor, lambda page: page.session.update(name="grace"))
+            assert page.status == 503
+            begun = running.browser()
+            page = await running.do(begun, lambda page: page.session.update(name="grace"))
+            assert page.status == 200
+            assert (await running.do(begun, show)).json["name"] == "grace"
 
 
 async def show(page: Page) -> None:

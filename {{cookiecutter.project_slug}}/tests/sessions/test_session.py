@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -436,6 +438,26 @@ async def test_a_session_that_is_not_remembered_ends_with_the_browser(
 async def test_the_manager_works_without_the_mixin(make_browser: MakeBrowser) -> None:
     browser = make_browser()
     assert [(await browser.get("/plain")).text for _ in range(3)] == ["1", "2", "3"]
+
+
+async def test_a_finished_request_needs_no_garbage_collector(make_browser: MakeBrowser) -> None:
+    browser = make_browser()
+    await _do(browser, lambda handler: handler.session.update(name="ada"))
+    handlers: list[weakref.ref[Script]] = []
+
+    def read_and_change(handler: Script) -> None:
+        handlers.append(weakref.ref(handler))
+        handler.session["seen"] = handler.session["name"]
+
+    gc.collect()
+    gc.disable()
+    try:
+        await _do(browser, read_and_change)
+        async with asyncio.timeout(5):
+            while handlers[0]() is not None:
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_a_forgotten_super_prepare_is_named(make_browser: MakeBrowser) -> None:

@@ -6,7 +6,6 @@ the mixin.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from tornado.web import RequestHandler
@@ -15,6 +14,7 @@ from .codec import decode, encode
 from .engines import Fields
 from .errors import BadRecord
 from .lifecycle import LifecycleMixin
+from .manager import Manager
 from .visit import Visit, log
 
 
@@ -25,7 +25,7 @@ class Message(NamedTuple):
     category: str
 
 
-class NotificationManager:
+class NotificationManager(Manager):
     """What a visitor is to be told once.
 
     Setting and adding are buffered and saved with the session, before the response leaves. Reading
@@ -35,7 +35,7 @@ class NotificationManager:
     """
 
     def __init__(self, handler: RequestHandler) -> None:
-        self._visit = Visit.of(handler)
+        super().__init__(handler)
         self._outbox = self._visit.outbox
 
     def set(self, name: str, value: object) -> None:
@@ -94,19 +94,6 @@ class NotificationManager:
         fields = await self._visit.store.notifications.take(key, *names)
         self._outbox.took(kind, fields)
         return fields
-
-    async def __aenter__(self) -> NotificationManager:
-        await self._visit.load()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            await self._visit.save()
 
 
 class NotificationMixin(LifecycleMixin):

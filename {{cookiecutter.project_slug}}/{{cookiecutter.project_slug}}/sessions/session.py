@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
-from types import TracebackType
 from typing import Any, Final
 
 from tornado.web import RequestHandler
@@ -17,13 +16,14 @@ from tornado.web import RequestHandler
 from .codec import decode, encode
 from .errors import StoreUnavailable
 from .lifecycle import LifecycleMixin
+from .manager import Manager
 from .visit import Visit
 
 _TRIES: Final = 100
 _DAY_S: Final = 24 * 60 * 60
 
 
-class SessionManager(MutableMapping[str, Any]):
+class SessionManager(Manager, MutableMapping[str, Any]):
     """A visitor's session.
 
     Reading and assigning happen in memory. What has changed, inside of values too, is saved when
@@ -33,7 +33,7 @@ class SessionManager(MutableMapping[str, Any]):
     """
 
     def __init__(self, handler: RequestHandler) -> None:
-        self._visit = Visit.of(handler)
+        super().__init__(handler)
         self._record = self._visit.record
 
     @property
@@ -153,19 +153,6 @@ class SessionManager(MutableMapping[str, Any]):
     async def reload(self) -> None:
         """Read again what other requests have stored; what was changed and not saved is lost."""
         await self._visit.reload()
-
-    async def __aenter__(self) -> SessionManager:
-        await self._visit.load()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            await self._visit.save()
 
 
 class SessionMixin(LifecycleMixin):

@@ -123,6 +123,6 @@ class Store:
         await asyncio.gather(self.sessions.ping(), self.notifications.ping())
 
     async def close(self) -> None:
-        """Give back connections and threads, at the end of the application."""
+        """Close the connections, at the end of the application."""
         await self.sessions.close()
         await self.notifications.close()

@@ -1,4 +1,4 @@
-"""The contract of an engine, and how the calls of one tick share a trip.
+"""The contract of an engine.
 
 A record is a set of named byte fields with one time to live. Sessions, notifications, the index of
 active sessions and login throttles are all records. A record that is unknown, expired or malformed
@@ -101,7 +101,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Give back connections and threads. The engine is not used afterwards."""
+        """Wait for the trips under way, and hang up. The engine is not used afterwards."""
 
 
 class Extensions:
