@@ -19,7 +19,7 @@ import pytest
 
 from .browser import Browser, Page, client
 from .processes import Process, running
-from .servers import Server, started, storage
+from .servers import Server, started, storage, wait_for
 from .site import Page as SitePage
 from .site import Site, site
 
@@ -173,6 +173,24 @@ async def test_a_restart_that_nobody_saw_is_no_error(own_server: Server) -> None
         own_server.kill()
         own_server.start()
         assert {page.status for page in await visitors.ask_once()} == {200}
+
+
+async def test_connecting_to_a_frozen_server_is_given_up_and_leaves_nothing_open(
+    own_server: Server,
+) -> None:
+    before = own_server.connections()
+    async with site(own_server.engine, own_server.storage, storage_timeout=0.3) as running_site:
+        browser = running_site.browser()
+        own_server.freeze()
+        page = await running_site.do(browser, lambda page: page.session.update(name="ada"))
+        assert page.status == 503
+        own_server.thaw()
+        await asyncio.sleep(0.6)
+        page = await running_site.do(browser, lambda page: page.session.update(name="ada"))
+        assert page.status == 200
+        await asyncio.to_thread(
+            wait_for, lambda: own_server.connections() == before + 1, "one connection"
+        )
 
 
 async def test_a_redis_that_kept_its_data_logs_nobody_out(tmp_path: Path) -> None:

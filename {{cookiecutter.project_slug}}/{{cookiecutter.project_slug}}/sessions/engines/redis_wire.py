@@ -1,7 +1,7 @@
 """A connection to Redis that redis-py opens, and on which hiredis reads the answers.
 
-redis-py's own way to send commands takes a task's turn for each answer and a connection for each
-trip: on a reading page that is half of what a session costs.
+redis-py's own way to send commands keeps a connection busy for the whole of each trip, and takes a
+task's turn for each answer.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ class RedisWire(Wire):
         connection = self._connection
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
-        except RedisError as error:
-            raise StoreUnavailable(self._address, str(error)) from error
-        finally:
-            # By now redis-py has found the server, also through Sentinel or TLS, logged in and
-            # chosen the database. It has no public way to hand its stream over.
-            self._stream, connection._reader, connection._writer = connection._writer, None, None
-        if self._stream is None:
-            raise OSError("not connected")
+        except BaseException as error:  # the time may be out in the middle of it
+            await connection.disconnect(nowait=True)
+            if isinstance(error, RedisError):
+                raise StoreUnavailable(self._address, str(error)) from error
+            raise
+        # By now redis-py has found the server, also through Sentinel or TLS, logged in and chosen
+        # the database. It has no public way to hand its stream over.
+        self._stream, connection._reader, connection._writer = connection._writer, None, None
+        assert self._stream is not None
         transport = cast(asyncio.Transport, self._stream.transport)
         transport.set_protocol(self)
         return transport
