@@ -97,7 +97,7 @@ class Lab:
             python = environment.python_of(self.project("redis"))
             server = self.servers.app(python, "nosession.py")
             check(server, has_session=False)
-            # The same requests, byte for byte: a Cookie header costs Tornado's parser a seventh of a
+            # The same requests, byte for byte: a Cookie header costs Tornado's parser a tenth of a
             # request, whatever is done with it.
             return Subject(server, None, self.subject("ours", "redis", "direct").cookies)
         store = self.store(engine, "direct" if way in DELAY_MS else way)
