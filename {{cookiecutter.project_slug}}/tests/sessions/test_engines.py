@@ -54,6 +54,55 @@ async def test_save_takes_thousands_of_fields(records: Engine, key: str) -> None
     assert await records.load(key) == fields
 
 
+LONG: dict[str, bytes | None] = {f"part{number}": b"x" * 500 for number in range(20)}
+
+
+async def test_many_small_changes_of_a_long_record_are_all_kept(records: Engine, key: str) -> None:
+    await records.save(key, LONG, TTL_S, create=True)
+    for number in range(200):
+        assert await records.load(key, TTL_S)
+        change = {f"small{number % 7}": b"%d" % number}
+        assert await records.save(key, change, TTL_S, create=False)
+    small = {f"small{number % 7}": b"%d" % number for number in range(200)}
+    assert await records.load(key) == {**LONG, **small}
+
+
+async def test_a_long_record_is_changed_like_any_other(records: Engine, key: str) -> None:
+    await records.save(key, LONG, TTL_S, create=True)
+    await records.load(key)
+    assert await records.save(key, {"a": b"1", "b": b"2"}, TTL_S, create=False)
+    assert await records.swap(key, "a", b"1", b"3", TTL_S, create=False)
+    await records.load(key)
+    assert await records.save(key, {"a": b"4"}, TTL_S, create=False)
+    assert not await records.swap(key, "a", b"3", b"5", TTL_S, create=False)
+    assert await records.take(key, "a") == {"a": b"4"}
+    await records.load(key)
+    assert await records.save(key, {"b": None}, TTL_S, create=False)
+    assert await records.load(key) == LONG
+    await records.load(key)
+    assert await records.save(key, {"c": b"6"}, TTL_S, create=False)
+    assert await records.take(key) == {**LONG, "c": b"6"}
+
+
+async def test_a_long_record_that_has_ended_is_not_brought_back(records: Engine, key: str) -> None:
+    await records.save(key, LONG, TTL_S, create=True)
+    await records.load(key)
+    await records.take(key)
+    assert not await records.save(key, {"a": b"1"}, TTL_S, create=False)
+    assert await records.load(key) == {}
+
+
+async def test_concurrent_changes_of_a_long_record_keep_all(records: Engine, key: str) -> None:
+    await records.save(key, LONG, TTL_S, create=True)
+
+    async def change(name: str) -> None:
+        await records.load(key)
+        assert await records.save(key, {name: b"x"}, TTL_S, create=False)
+
+    await asyncio.gather(*(change(str(number)) for number in range(50)))
+    assert len(await records.load(key)) == len(LONG) + 50
+
+
 async def test_a_record_without_fields_is_gone(records: Engine, key: str) -> None:
     await records.save(key, {"a": b"1"}, TTL_S, create=True)
     await records.save(key, {"a": None}, TTL_S, create=False)

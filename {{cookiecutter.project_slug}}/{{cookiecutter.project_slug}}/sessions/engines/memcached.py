@@ -2,6 +2,9 @@
 
 Memcached knows whole values, so every change is read, change, compare-and-swap, and again if
 another process was faster. Changes of one record in this process wait for each other.
+
+Only long records are written in parts: what a request changes is appended to them, which memcached
+does in one step, and the next change of one that has grown by a quarter writes it anew.
 """
 
 from __future__ import annotations
@@ -9,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import struct
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
@@ -27,6 +31,9 @@ _HEADER_BYTES: Final = 512
 _REMEMBERED: Final = 2000
 """How many loaded items are remembered, until they are written; with the next limit, 8 MB."""
 _REMEMBERED_BYTES: Final = 4096
+"""What is longer is a long record."""
+_GROWTH: Final = 0.25
+"""How much a long record may grow by what is appended, as a part of what it was."""
 
 _PLAIN: Final = re.compile(r"[!-~]{1,240}")
 _KNOWN: Final = ("servers", "failover", "max_item_bytes")
@@ -37,7 +44,7 @@ leaves all as it is."""
 
 
 class _Record(msgspec.Struct, array_like=True):
-    """What lies under a key."""
+    """What lies under a key, followed by the changes that were appended to it."""
 
     expires: float
     """Seconds since the epoch: memcached does not tell an item's time to live."""
@@ -71,6 +78,8 @@ class MemcachedEngine(Engine):
         self._most_bytes = max_item_bytes - _HEADER_BYTES
         self._extensions = Extensions()
         self._loaded: dict[str, _Known] = {}
+        self._long: set[str] = set()
+        """Names of long records that were loaded, and can be appended to."""
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @classmethod
@@ -115,6 +124,8 @@ class MemcachedEngine(Engine):
     async def save(
         self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
     ) -> bool:
+        if None not in changes.values() and await self._append(key, changes, ttl):
+            return True
         self._extensions.done(key, ttl)
 
         def merge(fields: Fields | None) -> tuple[Fields, bool] | None:
@@ -177,11 +188,33 @@ class MemcachedEngine(Engine):
             self._check(answer, b"END")
             return _ABSENT
         known = _Known(_record(answer), answer.cas)
-        if len(answer.value) <= _REMEMBERED_BYTES:
+        self._long.discard(name)
+        if len(answer.value) > _REMEMBERED_BYTES:
+            if known.record is not None and _growth(answer.value) <= _GROWTH:
+                if len(self._long) >= _REMEMBERED:
+                    self._long.clear()
+                self._long.add(name)
+        else:
             if len(self._loaded) >= _REMEMBERED:
                 self._loaded.clear()
             self._loaded[name] = known
         return known
+
+    async def _append(self, key: str, changes: Mapping[str, bytes | None], ttl: float) -> bool:
+        """Append the changes to a long record that was loaded; False where that cannot be done.
+
+        It is done once for each time that the record was loaded, so that its growth is seen.
+        """
+        name = _name(key)
+        if name not in self._long:
+            return False
+        self._long.discard(name)
+        if self._extensions.due(key, ttl):
+            self._servers.tell(name, f"touch {name} {exptime(ttl)}\r\n".encode())
+        data = _framed(_encoder.encode(changes))
+        command = f"append {name} 0 0 {len(data)}\r\n".encode() + data + b"\r\n"
+        # Not stored: the record has gone, or there is no room for more. Reading it anew will tell.
+        return await self._servers.ask(name, command) == b"STORED"
 
     async def _take_all(self, name: str) -> Fields:
         """Get the record and let it expire, which memcached does in one step."""
@@ -247,7 +280,7 @@ class MemcachedEngine(Engine):
             now = time.time()
             # Without a ttl the rest of a record lives on as long as it would have.
             expires = record.expires if ttl is None and record else now + (ttl or 0)
-            life, data = exptime(expires - now), _encoder.encode(_Record(expires, fields))
+            life, data = exptime(expires - now), _framed(_encoder.encode(_Record(expires, fields)))
             if len(data) > self._most_bytes:
                 raise SessionTooLarge(len(data), self._most_bytes)
         verb, number = ("add", "") if cas is None else ("cas", f" {cas}")
@@ -264,6 +297,8 @@ class MemcachedEngine(Engine):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Record)
+_changes_decoder = msgspec.msgpack.Decoder(Fields)
+_SIZE: Final = struct.Struct(">I")
 
 
 def _record(item: Item) -> _Record | None:
@@ -274,10 +309,37 @@ def _record(item: Item) -> _Record | None:
     try:
         if item.flags != b"0":
             raise BadRecord(f"flags {item.flags!r}")
-        return _decoder.decode(item.value)
-    except (BadRecord, msgspec.DecodeError, ValueError, RecursionError) as error:
+        whole, *later = _frames(item.value)
+        record = _decoder.decode(whole)
+        for changes in later:
+            record.fields.update(_changes_decoder.decode(changes))
+    except (BadRecord, msgspec.DecodeError, ValueError, RecursionError, struct.error) as error:
         log.warning("dropped a record that is not ours: %s", error)
         return None
+    else:
+        return record
+
+
+def _framed(data: bytes) -> bytes:
+    """`data` behind its length, so that more can follow it."""
+    return _SIZE.pack(len(data)) + data
+
+
+def _frames(value: bytes) -> Iterator[bytes]:
+    position = 0
+    while position < len(value):
+        (size,) = _SIZE.unpack_from(value, position)
+        position += _SIZE.size
+        if position + size > len(value):
+            raise BadRecord(f"{len(value)} bytes, and {size} are announced at {position}")
+        yield value[position : position + size]
+        position += size
+
+
+def _growth(value: bytes) -> float:
+    """How much was appended, as a part of what it was appended to."""
+    size: int = _SIZE.unpack_from(value)[0]
+    return (len(value) - size) / size
 
 
 def _name(key: str) -> str:
