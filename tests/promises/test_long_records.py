@@ -20,7 +20,7 @@ def begin(page: Page) -> None:
 
 
 async def test_changing_20_bytes_of_100_kb_sends_less_than_1_kb(server: Server) -> None:
-    changes = 700
+    changes = 1000
     async with (
         before(server.port) as proxy,
         site(server.engine, storage(server.engine, proxy.port)) as running,
