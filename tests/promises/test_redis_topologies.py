@@ -60,7 +60,9 @@ def over_tls(folder: Path) -> Iterator[Storage]:
 
 @contextmanager
 def as_a_cluster(folder: Path) -> Iterator[Storage]:
-    with started("redis", "--cluster-enabled", "yes", "--dir", str(folder)) as server:
+    # The nodes' own port would be 10,000 above, where not every free port has one.
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    with started("redis", *options, "--dir", str(folder)) as server:
         assert server.ask("CLUSTER ADDSLOTSRANGE 0 16383").startswith("+OK")
         wait_for(lambda: "cluster_state:ok" in server.ask("CLUSTER INFO"), "the cluster")
         yield {"host": HOST, "port": server.port, "cluster": True}
