@@ -171,7 +171,7 @@ async def test_close_waits_for_trips_under_way_and_closes_every_connection(
     await asyncio.sleep(0)
     await engine.close()
     assert await last == {"a": b"b"}
-    wait_for(lambda: own_server.connections() == before, "closed connections")
+    wait_for(lambda: own_server.connections() <= before, "closed connections")
 
 
 async def test_sigterm_under_load_ends_the_app_in_good_order(own_server: Server) -> None:
@@ -203,7 +203,7 @@ async def test_sigterm_under_load_ends_the_app_in_good_order(own_server: Server)
         assert not re.search("Traceback|Warning|never retrieved|was destroyed", process.log), (
             process.log
         )
-    assert own_server.connections() == before
+    assert own_server.connections() <= before  # it may have been closing one itself
 
 
 def show(page: Page) -> None:
