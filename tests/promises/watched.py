@@ -30,7 +30,7 @@ class Watched(Engine):
 
     @classmethod
     def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> Engine:
-        raise NotImplementedError
+        raise TypeError("it wraps an engine that is open: call watch()")
 
     async def load(self, key: str, ttl: float | None = None) -> Fields:
         return await self._call("load", key, lambda: self.engine.load(key, ttl))

@@ -196,6 +196,10 @@ async def test_a_record_lives_as_long_as_it_was_last_told(records: Engine, key: 
     await records.swap(f"{key}-swapped", "a", b"1", b"2", TTL_S, create=False)
     await records.take(f"{key}-taken", "a")
     await records.load(f"{key}-absent", TTL_S)
+    await records.save(f"{key}-long", LONG, life_s, create=True)
+    await records.load(f"{key}-long")
+    await records.save(f"{key}-long", {"a": b"1"}, TTL_S, create=False)
+    await records.take(f"{key}-long", "a")
     async with asyncio.timeout(4):
         while await records.load(f"{key}-left") or await records.load(f"{key}-looked"):
             await asyncio.sleep(0.02)
@@ -205,6 +209,7 @@ async def test_a_record_lives_as_long_as_it_was_last_told(records: Engine, key: 
     assert await records.load(f"{key}-saved") == {"a": b"1", "b": b"2", "c": b"3"}
     assert await records.load(f"{key}-swapped") == {"a": b"2", "b": b"2"}
     assert await records.load(f"{key}-taken") == {"b": b"2"}
+    assert await records.load(f"{key}-long") == LONG
 
 
 async def test_a_life_above_30_days_is_no_date_in_1970(records: Engine, key: str) -> None:

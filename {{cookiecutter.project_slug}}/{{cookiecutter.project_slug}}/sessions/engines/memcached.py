@@ -44,7 +44,7 @@ leaves all as it is."""
 
 
 class _Record(msgspec.Struct, array_like=True):
-    """What lies under a key, followed by the changes that were appended to it."""
+    """What lies under a key. What was appended to it has the same form; the last word counts."""
 
     expires: float
     """Seconds since the epoch: memcached does not tell an item's time to live."""
@@ -112,8 +112,8 @@ class MemcachedEngine(Engine):
 
     async def load(self, key: str, ttl: float | None = None) -> Fields:
         name = _name(key)
-        if ttl is not None and self._extensions.due(key, ttl):
-            self._servers.tell(name, f"touch {name} {exptime(ttl)}\r\n".encode())
+        if ttl is not None:
+            self._extend(key, ttl)
         known = await self._get(name)
         if known.record is None:
             if known.cas is not None:
@@ -124,7 +124,8 @@ class MemcachedEngine(Engine):
     async def save(
         self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
     ) -> bool:
-        if None not in changes.values() and await self._append(key, changes, ttl):
+        kept = {name: value for name, value in changes.items() if value is not None}
+        if len(kept) == len(changes) and await self._append(key, kept, ttl):
             return True
         self._extensions.done(key, ttl)
 
@@ -200,8 +201,14 @@ class MemcachedEngine(Engine):
             self._loaded[name] = known
         return known
 
-    async def _append(self, key: str, changes: Mapping[str, bytes | None], ttl: float) -> bool:
-        """Append the changes to a long record that was loaded; False where that cannot be done.
+    def _extend(self, key: str, ttl: float) -> None:
+        """Extend the record's life with whatever is asked next."""
+        if self._extensions.due(key, ttl):
+            name = _name(key)
+            self._servers.tell(name, f"touch {name} {exptime(ttl)}\r\n".encode())
+
+    async def _append(self, key: str, fields: Fields, ttl: float) -> bool:
+        """Append the fields to a long record that was loaded; False where that cannot be done.
 
         It is done once for each time that the record was loaded, so that its growth is seen.
         """
@@ -209,9 +216,8 @@ class MemcachedEngine(Engine):
         if name not in self._long:
             return False
         self._long.discard(name)
-        if self._extensions.due(key, ttl):
-            self._servers.tell(name, f"touch {name} {exptime(ttl)}\r\n".encode())
-        data = _framed(_encoder.encode(changes))
+        self._extend(key, ttl)
+        data = _framed(_encoder.encode(_Record(time.time() + ttl, fields)))
         command = f"append {name} 0 0 {len(data)}\r\n".encode() + data + b"\r\n"
         # Not stored: the record has gone, or there is no room for more. Reading it anew will tell.
         return await self._servers.ask(name, command) == b"STORED"
@@ -297,7 +303,6 @@ class MemcachedEngine(Engine):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Record)
-_changes_decoder = msgspec.msgpack.Decoder(Fields)
 _SIZE: Final = struct.Struct(">I")
 
 
@@ -311,8 +316,9 @@ def _record(item: Item) -> _Record | None:
             raise BadRecord(f"flags {item.flags!r}")
         whole, *later = _frames(item.value)
         record = _decoder.decode(whole)
-        for changes in later:
-            record.fields.update(_changes_decoder.decode(changes))
+        for appended in map(_decoder.decode, later):
+            record.expires = appended.expires
+            record.fields.update(appended.fields)
     except (BadRecord, msgspec.DecodeError, ValueError, RecursionError, struct.error) as error:
         log.warning("dropped a record that is not ours: %s", error)
         return None
