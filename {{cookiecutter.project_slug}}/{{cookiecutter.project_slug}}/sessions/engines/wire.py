@@ -7,7 +7,7 @@ requests, and wake who waits for them without a task or a thread in between.
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ from ..errors import StoreUnavailable
 from .base import log
 
 
-class Wire(asyncio.Protocol):
+class Wire(asyncio.Protocol, ABC):
     """One connection, from its opening to its loss; after that, make a new one.
 
     A subclass says how to open it and where an answer ends. `timeout_s` is how long an answer may
