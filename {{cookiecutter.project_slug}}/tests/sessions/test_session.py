@@ -48,7 +48,7 @@ class Script(SessionMixin, RequestHandler):
         result = type(self).does(self)
         if asyncio.iscoroutine(result):
             result = await result
-        if not self._finished and self._committing is None:
+        if not self._finished:
             self.write({"result": result})
 
     post = get

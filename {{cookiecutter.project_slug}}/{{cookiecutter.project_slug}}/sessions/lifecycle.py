@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import RequestHandler
 
 from .errors import RETRY_AFTER_S, StoreUnavailable
 from .visit import Visit
@@ -29,6 +28,7 @@ class LifecycleMixin(_Base):
     _committing: asyncio.Task[None] | None = None
     _flushing: asyncio.Task[None] | None = None
     _committed = False
+    _failed = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -55,16 +55,19 @@ class LifecycleMixin(_Base):
         2xx to 4xx responses save what the handler changed. 5xx responses drop it, and what was
         taken from the notifications is put back.
         """
-        if self._committing is not None and not self._committed:
-            if chunk is not None:
-                raise RuntimeError("finish() called twice")
-            return self._committing  # _execute's own call, after a handler that has finished
-        writing = None if self._committed else self._commit()
+        writing = None if self._committed or self._finished else self._commit()
         if writing is None and self._flushing is None:
             return super().finish(chunk)
         if chunk is not None:
             self.write(chunk)
-        self._committing = self._start(self._commit_and_finish(writing))
+        # From here on the request is finished for all who ask: after a redirect in prepare() the
+        # method must not run, a second finish() and a late write() raise, and an exception is
+        # logged and changes nothing.
+        self._finished = True
+        # A streamed body is read when prepare() is done; here, only once the answer has left, so
+        # that a request that was refused receives none of it.
+        waiting, self._prepared_future = self._prepared_future, None
+        self._committing = self._start(self._commit_and_finish(writing, waiting))
         return self._committing
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
@@ -78,11 +81,10 @@ class LifecycleMixin(_Base):
             self._flushing = self._start(self._commit_and_flush(writing))
         return self._flushing
 
-    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
-        """As Tornado's; also refuses while a response waits for the store before it leaves."""
-        if self._committing is not None and not self._committed:
-            raise RuntimeError("Cannot write() after finish()")
-        super().write(chunk)
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """As Tornado's; after the first flush it means that the request has failed."""
+        self._failed = self._failed or self._headers_written or self._flushing is not None
+        super().send_error(status_code, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """As Tornado's; tells the client when to come back if the store did not answer."""
@@ -101,24 +103,29 @@ class LifecycleMixin(_Base):
         visit = self._visit
         if visit is None or not visit.loaded or self.get_status() == 101:
             return None
-        if self.get_status() >= 500:
+        if self._failed or self.get_status() >= 500:
             return visit.put_back()
         return visit.commit()
 
-    async def _commit_and_finish(self, writing: Awaitable[None] | None) -> None:
+    async def _commit_and_finish(
+        self, writing: Awaitable[None] | None, waiting: asyncio.Future[None] | None
+    ) -> None:
         try:
             if self._flushing is not None:
                 await self._flushing
             if writing is not None:
                 await writing
+            self._committed, self._finished = True, False
+            sent = super().finish()
         except Exception as error:
-            self._committed = True
-            self.log_exception(*sys.exc_info())
-            status = error.status_code if isinstance(error, HTTPError) else 500
-            self.send_error(status, exc_info=sys.exc_info())
-            return
-        self._committed = True
-        await super().finish()
+            if not self._committed:  # else it comes from Tornado's finish(), or from on_finish()
+                self._committed, self._finished = True, False
+            self._handle_request_exception(error)
+        else:
+            await sent
+        finally:
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
 
     async def _commit_and_flush(self, writing: Awaitable[None]) -> None:
         try:
