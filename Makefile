@@ -38,7 +38,7 @@ format: $(VENV)/.installed-dev ## format the code, and repair what ruff can
 	$(VENV)/bin/ruff format $(NOT_PYTHON) .
 
 .PHONY: bench
-bench: ## measure against peers and write the README's table and plot (QUICK=1: only measure, in two minutes)
+bench: ## measure against peers and write docs/speed.md (QUICK=1: only measure, in two minutes)
 	$(PYTHON) tests/benchmarks/run.py $(if $(QUICK),--quick,--write)
 
 .PHONY: pictures

@@ -1,4 +1,4 @@
-"""Results as tables in Markdown, for the terminal and the README."""
+"""Results as tables in Markdown, for the terminal and docs/speed.md, and as a line for the README."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from results import Results, Summary
 
 BEGIN: Final = "<!-- benchmark: begin, written by make bench -->"
 END: Final = "<!-- benchmark: end -->"
+SUMMARY_CONNECTIONS: Final = 32
 
 ENGINES: Final = {"redis": "Redis", "memcached": "Memcached"}
 APPS: Final = {
@@ -52,8 +53,8 @@ OURS: Final[tuple[Figure, ...]] = (
 )
 
 
-class ReadmeMarkersMissing(Exception):
-    """The README has no place for the benchmark."""
+class MarkersMissing(Exception):
+    """A document has no place for the benchmark."""
 
 
 def markdown(results: Results) -> str:
@@ -72,6 +73,17 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def summary(results: Results) -> str:
+    """Return the README's line; "" where reading and writing were not measured."""
+    parts = [part for engine in ENGINES if (part := _summary(results, engine))]
+    if not parts:
+        return ""
+    return (
+        f"Requests per second in one process, {SUMMARY_CONNECTIONS} connections: "
+        f"{'; '.join(parts)}."
+    )
+
+
 def processor_time(results: Results) -> str:
     """Return a table for whoever optimises on a machine that others use, too: steadier than rates."""
     columns = [("none", "nosession")]
@@ -84,15 +96,15 @@ def processor_time(results: Results) -> str:
     return "\n\n".join(_titled("Processor time of the application per request, in us:", rows))
 
 
-def check_readme(readme: Path) -> None:
-    """Raise `ReadmeMarkersMissing` unless the README has a place for `write_readme`."""
-    _around_markers(readme)
+def check(document: Path) -> None:
+    """Raise `MarkersMissing` unless `document` has a place for `write`."""
+    _around_markers(document)
 
 
-def write_readme(readme: Path, content: str) -> None:
+def write(document: Path, content: str) -> None:
     """Put `content` between the markers, in place of what is there."""
-    before, after = _around_markers(readme)
-    readme.write_text(f"{before}{BEGIN}\n\n{content}\n{END}{after}")
+    before, after = _around_markers(document)
+    document.write_text(f"{before}{BEGIN}\n\n{content.rstrip()}\n\n{END}{after}")
 
 
 def number(value: float) -> str:
@@ -102,13 +114,30 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _around_markers(readme: Path) -> tuple[str, str]:
-    text = readme.read_text() if readme.exists() else ""
+def _around_markers(document: Path) -> tuple[str, str]:
+    text = document.read_text() if document.exists() else ""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ReadmeMarkersMissing(f"{readme} needs these two lines:\n{BEGIN}\n{END}")
+        raise MarkersMissing(f"{document} needs these two lines:\n{BEGIN}\n{END}")
     return before, after
+
+
+def _summary(results: Results, engine: str) -> str:
+    """Return reading and writing on one engine, beside the limit and pycket."""
+    at = (SUMMARY_CONNECTIONS, "requests_per_s")
+    figures = []
+    for page in ("read", "write"):
+        ours = results.find(page, engine, "ours", *at)
+        limit = results.find(page, "none", "nosession", *at)
+        peer = results.find(page, engine, "pycket", *at)
+        if ours is None:
+            return ""
+        compared = [f"{ours.ratio(limit):.2f} of the same page without a session"] if limit else []
+        compared += [f"{ours.ratio(peer):.1f} times pycket"] if peer else []
+        said = f"{number(ours.median)} {page}s"
+        figures.append(f"{said} ({', '.join(compared)})" if compared else said)
+    return f"on {ENGINES[engine]} {' and '.join(figures)}"
 
 
 def _conditions(results: Results) -> str:

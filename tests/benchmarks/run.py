@@ -33,8 +33,9 @@ APPS = ("ours", "nosession", *environment.PEERS)
 ENGINES = ("redis", "memcached")
 
 PLOT = environment.ROOT / "docs" / "benchmark.svg"
+SPEED = environment.ROOT / "docs" / "speed.md"
 README = environment.ROOT / "README.md"
-PICTURE = "![Requests per second, side by side](docs/benchmark.svg)"
+PICTURE = "![Requests per second, side by side](benchmark.svg)"
 
 
 def main() -> None:
@@ -51,8 +52,9 @@ def main() -> None:
     )
     if arguments.write:
         try:
-            report.check_readme(README)  # now, and not after half an hour
-        except report.ReadmeMarkersMissing as error:
+            for document in (SPEED, README):  # now, and not after a quarter of an hour
+                report.check(document)
+        except report.MarkersMissing as error:
             sys.exit(str(error))
     environment.need_programs()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -80,10 +82,10 @@ def _finish(results: Results, *, write: bool) -> None:
     print(content)
     print(report.processor_time(results))
     if write:
-        PLOT.parent.mkdir(exist_ok=True)
         PLOT.write_text(picture)
-        report.write_readme(README, f"{PICTURE}\n\n{content}")
-        print(f"Written: {README} and {PLOT}")
+        report.write(SPEED, f"{PICTURE}\n\n{content}")
+        report.write(README, report.summary(results))
+        print(f"Written: {SPEED}, {PLOT} and a line of {README}")
 
 
 def cases(plan: Plan, only: Sequence[str]) -> list[Case]:
@@ -194,7 +196,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help="of a throughput; default 1")
     parser.add_argument("--quick", action="store_true", help="everything once, in two minutes")
     parser.add_argument(
-        "--write", action="store_true", help="put table and plot into the README; keep the figures"
+        "--write",
+        action="store_true",
+        help="write docs/speed.md, its plot and the README's line; keep the figures",
     )
     parser.add_argument(
         "--report", type=Path, metavar="JSON", help="measure nothing: show figures that were kept"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from xml.etree import ElementTree
 
 import plot
 import pytest
 import report
+import run
 from results import Results, Sample, Summary
 
 ABOUT = {"rounds": 3, "cores": 2, "date": "2026-01-31", "versions": "Python 3.11", "many": 1000}
@@ -48,18 +50,38 @@ def test_figures_that_were_kept_read_the_same(results: Results, tmp_path: Path) 
 
 
 def test_the_report_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n\n{report.BEGIN}\n{report.END}\n\nafter\n")
-    report.write_readme(readme, "first\n")
-    report.write_readme(readme, "second\n")
-    assert readme.read_text() == f"before\n\n{report.BEGIN}\n\nsecond\n\n{report.END}\n\nafter\n"
+    document = tmp_path / "speed.md"
+    document.write_text(f"before\n\n{report.BEGIN}\n{report.END}\n\nafter\n")
+    report.write(document, "first\n")
+    report.write(document, "second\n")
+    assert document.read_text() == f"before\n\n{report.BEGIN}\n\nsecond\n\n{report.END}\n\nafter\n"
 
 
-def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("no place\n")
-    with pytest.raises(report.ReadmeMarkersMissing, match="needs these two lines"):
-        report.check_readme(readme)
+def test_a_document_without_markers_is_left_alone(tmp_path: Path) -> None:
+    document = tmp_path / "speed.md"
+    document.write_text("no place\n")
+    with pytest.raises(report.MarkersMissing, match="needs these two lines"):
+        report.write(document, "figures")
+    assert document.read_text() == "no place\n"
+
+
+@pytest.mark.parametrize("document", [run.SPEED, run.README], ids=lambda path: path.name)
+def test_the_documents_have_a_place_for_the_report(document: Path) -> None:
+    report.check(document)
+
+
+def test_the_readme_gets_one_line_with_the_limit_and_pycket(results: Results) -> None:
+    for sample in list(results.samples):
+        results.add(dataclasses.replace(sample, workload="write", value=sample.value / 2))
+    assert report.summary(results) == (
+        "Requests per second in one process, 32 connections: on Redis 2,400 reads (0.80 of the "
+        "same page without a session, 8.0 times pycket) and 1,200 writes (0.80 of the same page "
+        "without a session, 8.0 times pycket)."
+    )
+
+
+def test_the_readme_gets_no_line_where_nothing_was_measured() -> None:
+    assert report.summary(Results(ABOUT)) == ""
 
 
 def test_the_plot_says_its_figures_in_words_too(results: Results) -> None:

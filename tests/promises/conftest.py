@@ -54,6 +54,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+TRIED = pytest.StashKey[list[int]]()
+
+
+@pytest.fixture
+def tried(pytestconfig: pytest.Config) -> list[int]:
+    """Takes how many orders of trips a test has run; the sum is printed at the end."""
+    return pytestconfig.stash.setdefault(TRIED, [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if orders := config.stash.get(TRIED, []):
+        what = f"two requests in every order of their trips: {sum(orders):,} orders, {len(orders)} cases"
+        terminalreporter.write_line(what)
+
+
 @pytest.fixture(scope="session", params=ENGINES)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that the tests share; each keeps to itself by a key prefix of its own."""

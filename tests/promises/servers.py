@@ -77,6 +77,14 @@ class Server:
             connection.sendall(command.encode() + b"\r\n")
             return connection.recv(65536).decode(errors="replace")
 
+    def value(self, key: str) -> bytes:
+        """What memcached holds under `key`."""
+        with socket.create_connection((HOST, self.port), timeout=5) as connection:
+            connection.sendall(f"get {key}\r\n".encode())
+            with connection.makefile("rb") as answer:
+                size = int(answer.readline().split()[3])
+                return answer.read(size)
+
     def connections(self) -> int:
         """How many clients are connected, besides the one that asks."""
         if self.engine == "redis":

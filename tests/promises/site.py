@@ -37,8 +37,8 @@ class Page(SessionMixin, NotificationMixin, RequestHandler):
         self.ended.set()
 
     async def get(self) -> None:
-        site: Site = self.settings["site"]
-        result = site.acts[self.get_query_argument("act")](self)
+        acts: dict[str, Act] = self.settings["site"].acts
+        result = acts[self.get_query_argument("act")](self)
         if isinstance(result, Awaitable):
             await result
 
@@ -80,11 +80,18 @@ class Site:
             browser.jar.update(others[0].jar)
         return browser
 
-    async def do(self, browser: Browser, act: Act) -> Any:
+    async def key(self, browser: Browser, kind: str = "session") -> str:
+        """Return the store's key of the visitor's record of that kind."""
+        page = await self.do(browser, lambda page: page.write(page.session.id or "none"))
+        return self.store.key(kind, page.text)
+
+    async def do(self, browser: Browser, act: Act, method: str = "GET") -> Any:
         """Let one request do `act`, and return the page."""
         name = secrets.token_hex(8)
         self.acts[name] = act
         try:
+            if method == "POST":
+                return await browser.post(f"/?act={name}")
             return await browser.get("/", act=name)
         finally:
             del self.acts[name]

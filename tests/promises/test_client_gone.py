@@ -49,7 +49,7 @@ async def test_a_client_that_goes_during_the_commit_stops_nothing(server: Server
         sessions, _ = watch(running.store)
 
         async def hold(operation: str, key: str) -> None:
-            if operation == "save":
+            if operation == "write":
                 await client.gate.wait()
 
         def act(page: Page) -> None:

@@ -16,10 +16,6 @@ from .proxy import Proxy, before
 from .servers import Server, storage
 from .site import Act, Page, Site, site
 
-TAKES = {"redis": b"EVAL", "memcached": b"gats "}
-SWAPS = {"redis": b"EVAL", "memcached": b"cas "}
-"""What a command contains that takes, or changes, a record."""
-
 
 class Lossy(NamedTuple):
     near: Site
@@ -29,6 +25,17 @@ class Lossy(NamedTuple):
     proxy: Proxy
     visitor: Browser
     engine: str
+
+    @property
+    def take(self) -> bytes:
+        """What a command contains that takes a message."""
+        record = f"lossy{self.proxy.port}:notice:".encode()
+        return record if self.engine == "redis" else b"cas " + record
+
+    @property
+    def swap(self) -> bytes:
+        """What a command contains that changes a session."""
+        return b"EVAL" if self.engine == "redis" else b"cas "
 
 
 @asynccontextmanager
@@ -59,11 +66,11 @@ async def test_a_take_whose_reply_is_lost_runs_once(server: Server) -> None:
             await setup.far.do(elsewhere(setup), lambda page: page.notifications.add("second"))
 
         setup.proxy.on_cut = add_another
-        setup.proxy.cut_after = TAKES[server.engine]
+        setup.proxy.cut_after = setup.take
         page = await setup.near.do(setup.visitor, take)
         assert setup.proxy.cuts == 1
         assert page.status == 503
-        assert _sent(setup, TAKES) == 1
+        assert _sent(setup, setup.take) == 1
         page = await setup.far.do(elsewhere(setup), take)
         assert page.json == {"messages": ["second"]}
 
@@ -86,18 +93,18 @@ async def test_a_swap_whose_reply_is_lost_runs_once(server: Server) -> None:
             )
 
         setup.proxy.on_cut = empty_it
-        setup.proxy.cut_after = SWAPS[server.engine]
+        setup.proxy.cut_after = setup.swap
         page = await setup.near.do(setup.visitor, append)
         assert setup.proxy.cuts == 1
         assert page.status == 503
         assert runs == 1
-        assert _sent(setup, SWAPS) == 1
+        assert _sent(setup, setup.swap) == 1
         assert (await setup.far.do(elsewhere(setup), show)).json["items"] == []
 
 
 async def test_a_swap_whose_reply_is_lost_was_carried_out(server: Server) -> None:
     async with lossy(server) as setup:
-        setup.proxy.cut_after = SWAPS[server.engine]
+        setup.proxy.cut_after = setup.swap
         page = await setup.near.do(
             setup.visitor, lambda page: page.session.modify("items", lambda items: [*items, 1])
         )
@@ -137,9 +144,9 @@ async def test_a_reply_that_comes_late_is_never_taken_for_another(server: Server
         assert [page.json for page in pages] == [{"number": number} for number in range(20)]
 
 
-def _sent(setup: Lossy, commands: dict[str, bytes]) -> int:
+def _sent(setup: Lossy, command: bytes) -> int:
     """How many of those commands the near site has sent."""
-    return b"".join(setup.proxy.sent).count(commands[setup.engine])
+    return b"".join(setup.proxy.sent).count(command)
 
 
 def _named(number: int) -> Act:

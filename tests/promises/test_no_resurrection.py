@@ -1,12 +1,14 @@
 """A session that was ended, or whose id has changed, stays dead, whatever slower requests do.
 
-1,000 random interleavings of requests, paused between load and commit, are compared with a plain
-model of what may come out. More of them are run trip by trip.
+1,000 random interleavings of up to five requests, some paused between load and commit, some that
+come with an id that is dead by then, are compared with a plain model of what may come out.
+test_every_order.py looks at the single trips of two and three requests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -14,35 +16,63 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from promised.sessions import ActiveSessions
+from promised.sessions import Owner
 
 from .browser import Browser
-from .browser import Page as Answer
 from .servers import Server
 from .site import Gate, Page, Site, site
 from .watched import watch
 
 INTERLEAVINGS = 1000
-TRIP_BY_TRIP = 200
 USER = "ada"
 
+ACTS = ("read", "set", "delete", "append", "notify")
+ENDS = ("regenerate", "set and regenerate", "destroy", "end")
+
 pytestmark = pytest.mark.plain_loop
+
+Seen = tuple[dict[str, Any], list[str]]
+EMPTY: Seen = ({}, [])
+
+
+@dataclass
+class Request:
+    """One request of an interleaving."""
+
+    act: str
+    number: int
+    method: str
+    late: bool
+    """Whether it comes when its turn has come; else it has loaded the session before all turns."""
 
 
 @dataclass
 class Model:
     """What the session must be like, in plain Python."""
 
-    alive: bool = True
-    """Whether the id that all paused requests came with is alive."""
-    moved: bool = False
+    where: str = "old"
+    """Under which id it is alive: "old", "new", or "" if it has ended."""
     data: dict[str, Any] = field(default_factory=lambda: {"kept": 0, "items": []})
     messages: list[str] = field(default_factory=list)
+    sets_cookie: bool = False
+    """What the last request must have done to the cookie."""
+    clears_cookie: bool = False
+    began: Seen | None = None
+    """The session that the last request has begun beside it."""
 
-    def apply(self, act: str, number: int) -> None:
-        """Let request `number` commit `act`."""
-        if not self.alive or act == "read":
-            return
+    def apply(self, request: Request) -> int:
+        """Let the request commit; returns the status that it must be answered with."""
+        self.sets_cookie = self.clears_cookie = False
+        self.began = None
+        if request.act == "end":
+            self.where = ""
+        elif self.where == "old":
+            self._apply(request.act, request.number)
+        else:
+            return self._apply_too_late(request)
+        return 200
+
+    def _apply(self, act: str, number: int) -> None:
         if act in ("set", "set and regenerate"):
             self.data[f"set{number}"] = number
         elif act == "delete":
@@ -52,15 +82,25 @@ class Model:
         elif act == "notify":
             self.messages.append(f"message {number}")
         if "regenerate" in act:
-            self.alive, self.moved = False, True
-        elif act == "destroy":  # pending messages reach the next page, in a session of their own
-            self.alive, self.moved, self.data = False, bool(self.messages), {}
-        elif act == "end":
-            self.alive = False
+            self.where, self.sets_cookie = "new", True
+        elif act == "destroy":
+            self.where, self.clears_cookie = "", not self.messages
+            if self.messages:  # they reach the next page, in a session of their own
+                self.began = {}, self.messages
 
-
-ACTS = ("read", "set", "delete", "append", "notify")
-ENDS = ("regenerate", "set and regenerate", "destroy", "end")
+    def _apply_too_late(self, request: Request) -> int:
+        """Nothing is stored where the person would never see it; a POST says so, in a 409."""
+        if request.late and request.act == "set and regenerate":  # as a login does
+            self.began = {f"set{request.number}": request.number}, []
+            return 200
+        if request.act == "notify" and not request.late and self.where == "new":
+            self.messages.append(f"message {request.number}")  # it follows the session
+            return 200
+        # Who had loaded the session, and destroys it, is logged out whatever has become of it.
+        self.clears_cookie = request.act == "destroy" and not request.late
+        stores = request.act in ("set", "set and regenerate", "append", "notify")
+        stores |= request.act == "delete" and not request.late
+        return 409 if stores and request.method == "POST" else 200
 
 
 async def test_1000_interleavings_agree_with_a_plain_model(server: Server) -> None:
@@ -71,53 +111,74 @@ async def test_1000_interleavings_agree_with_a_plain_model(server: Server) -> No
 
 async def _interleave(running: Site, seed: int) -> None:
     rng = random.Random(seed)
-    acts = [rng.choice(ACTS) for _ in range(rng.randint(1, 3))]
-    acts += [rng.choice(ENDS) for _ in range(rng.randint(1, 2))]
+    acts = rng.choices(ACTS, k=rng.randint(1, 3)) + rng.choices(ENDS, k=rng.randint(1, 2))
     rng.shuffle(acts)
+    requests = [
+        Request(act, number, rng.choice(("GET", "POST")), rng.random() < 0.4)
+        for number, act in enumerate(acts)
+    ]
     browser, user = running.browser(), f"user{seed}"
-    handle = (await running.do(browser, lambda page: _login(page, user))).text
-    old = dict(browser.jar)
-    model = Model()
+    await running.do(browser, lambda page: _login(page, user))
+    old, model = dict(browser.jar), Model()
 
-    gates = [Gate() for _ in acts]
-    tabs = [running.browser(browser) for _ in acts]
-    requests = []
-    for number, (act, gate, tab) in enumerate(zip(acts, gates, tabs, strict=True)):
-        if act == "end":  # this one comes from another device, and waits for nobody
+    gates = [Gate() for _ in requests]
+    tabs = [running.browser(browser) for _ in requests]
+    answers: dict[int, asyncio.Task[Any]] = {}
+
+    def send(request: Request) -> None:
+        tab = tabs[request.number]
+        if request.act == "end":  # this one comes from another device
             tab.jar.clear()
-        do = _paused(gate, act, number, user, handle)
-        requests.append(asyncio.create_task(running.do(tab, do)))
-    await asyncio.gather(*(gate.reached.wait() for gate in gates))
+        do = _paused(gates[request.number], request.act, request.number, user)
+        sending = running.do(tab, do, request.method)
+        answers[request.number] = asyncio.create_task(sending)
+
+    early = [request for request in requests if not request.late]
+    for request in early:
+        send(request)
+    await asyncio.gather(*(gates[request.number].reached.wait() for request in early))
 
     new: Browser | None = None
-    for number in rng.sample(range(len(acts)), len(acts)):
-        was_alive, what = model.alive, f"seed {seed}, request {number} of {acts}"
-        model.apply(acts[number], number)
-        gates[number].open()
-        answer = await requests[number]
-        assert answer.status == 200, what
-        if was_alive and model.moved and not model.alive:
-            new = tabs[number]
+    begun: list[tuple[Browser, Seen]] = []
+    for request in rng.sample(requests, len(requests)):
+        status = model.apply(request)
+        gates[request.number].open()
+        if request.late:
+            send(request)
+        answer, tab = await answers[request.number], tabs[request.number]
+        what = f"seed {seed}, {request} of {requests}"
+        assert answer.status == status, what
+        if model.sets_cookie or model.began is not None:
             assert set(answer.cookies) == {"__Host-sid"}, what
-            assert new.jar != old, what
+            assert tab.jar not in ({}, old), what
+            if model.began is not None:
+                begun.append((tab, model.began))
+            else:
+                new = tab
+        elif model.clears_cookie:
+            assert list(answer.cookies.values()) == [""], what
         else:
             # Nothing new to a thief, and nothing that would log out the tab that has moved on.
-            assert not any(answer.cookies.values()), what
-            assert not answer.cookies or acts[number] == "destroy", what
+            assert not answer.cookies, what
 
-    what = f"seed {seed}, {acts}"
+    what = f"seed {seed}, {requests}"
     stale = running.browser()
     stale.jar = old
-    assert await _look(running, stale) == ((model.data, model.messages) if model.alive else EMPTY)
-    assert (new is not None) == model.moved, what
+    alive: Seen = (model.data, model.messages)
+    listed = await Owner(running.store, user).sessions()
+    assert len(listed) == (model.where != ""), what
+    assert await _look(running, stale) == (alive if model.where == "old" else EMPTY), what
     if new is not None:
-        assert await _look(running, new) == (model.data, model.messages), what
+        assert await _look(running, new) == (alive if model.where == "new" else EMPTY), what
+    for tab, expected in begun:
+        assert await _look(running, tab) == expected, what
+    if listed:  # and it can be ended, wherever it is now
+        assert await Owner(running.store, user).end_all() == 1, what
+        for tab in (stale, new or stale):
+            assert await _look(running, tab) == EMPTY, what
 
 
-EMPTY: tuple[dict[str, Any], list[str]] = ({}, [])
-
-
-async def _look(running: Site, browser: Browser) -> tuple[dict[str, Any], list[str]]:
+async def _look(running: Site, browser: Browser) -> Seen:
     async def look(page: Page) -> None:
         messages = [message.value for message in await page.notifications.take()]
         page.write({"data": dict(page.session), "messages": messages})
@@ -126,16 +187,12 @@ async def _look(running: Site, browser: Browser) -> tuple[dict[str, Any], list[s
     return found["data"], found["messages"]
 
 
-async def _login(page: Page, user: str) -> None:
+def _login(page: Page, user: str) -> None:
     page.session.update(kept=0, items=[])
-    active = ActiveSessions(page)
-    await active.add(user)
-    page.write((await active.list(user))[0].handle)
+    page.session.owner = user
 
 
-def _paused(
-    gate: Gate, act: str, number: int, user: str, handle: str
-) -> Callable[[Page], Awaitable[None]]:
+def _paused(gate: Gate, act: str, number: int, user: str) -> Callable[[Page], Awaitable[None]]:
     """What a request does that has loaded its session and waits until the gate opens."""
 
     async def do(page: Page) -> None:
@@ -154,115 +211,7 @@ def _paused(
         elif act == "destroy":
             session.destroy()
         elif act == "end":
-            await ActiveSessions(page).end(user, handle)
-
-    return do
-
-
-async def test_interleavings_of_single_trips_bring_nothing_back(server: Server) -> None:
-    async with site(server.engine, server.storage) as running:
-        turns = Turns()
-        for engine in watch(running.store):
-            engine.before, engine.after = turns.wait, turns.done
-        for seed in range(TRIP_BY_TRIP):
-            await _interleave_trips(running, turns, seed)
-
-
-class Turns:
-    """Lets one trip to the store go at a time, chosen at random among those that wait."""
-
-    def __init__(self) -> None:
-        self.rng: random.Random | None = None
-        self._waiting: list[asyncio.Future[None]] = []
-        self._arrived = asyncio.Event()
-
-    async def wait(self, operation: str, key: str) -> None:
-        if self.rng is None:
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        await turn
-
-    async def done(self, operation: str, key: str) -> None:
-        self._arrived.set()
-
-    async def run(self, seed: int, *requests: asyncio.Task[Any]) -> None:
-        """Serve the requests until all are answered."""
-        self.rng = random.Random(seed)
-        while not all(request.done() for request in requests):
-            for _ in range(20):  # let everybody get to where a trip would begin
-                await asyncio.sleep(0)
-            if not self._waiting:
-                await asyncio.sleep(0.001)
-                continue
-            self._arrived.clear()
-            self._waiting.pop(self.rng.randrange(len(self._waiting))).set_result(None)
-            await self._arrived.wait()
-        self.rng = None
-
-
-async def _interleave_trips(running: Site, turns: Turns, seed: int) -> None:
-    rng = random.Random(seed)
-    ends = rng.choice(["end", "destroy", "regenerate", "nothing"])
-    browser, user = running.browser(), f"user{seed}"
-    handle = (await running.do(browser, lambda page: _login(page, user))).text
-    old = dict(browser.jar)
-
-    async def move(page: Page) -> None:
-        page.session.regenerate()
-        await ActiveSessions(page).renew(user)
-
-    async def write(page: Page) -> None:
-        page.session["written"] = True
-        page.notifications.add("message")
-        await page.session.save()
-        page.write({"kept": "written" in page.session})
-        page.session["more"] = True  # if that was dropped, so is this: it begins no session
-
-    async def end(page: Page) -> None:
-        if ends == "end":
-            await ActiveSessions(page).end(user, handle)
-        elif ends == "destroy":
-            page.session.destroy()
-        elif ends == "regenerate":
-            page.session.regenerate()
-
-    tabs = [running.browser(browser) for _ in range(3)]
-    if ends == "end":
-        tabs[2].jar.clear()
-    gates = [Gate() for _ in tabs]
-    requests = [
-        asyncio.create_task(running.do(tab, _after(gate, act)))
-        for tab, gate, act in zip(tabs, gates, (move, write, end), strict=True)
-    ]
-    await asyncio.gather(*(gate.reached.wait() for gate in gates))
-    for gate in gates:
-        gate.open()
-    await turns.run(seed, *requests)
-    answers: list[Answer] = [await request for request in requests]
-
-    what = f"seed {seed}, {ends}"
-    assert not answers[1].cookies, what
-    assert [answer.status for answer in answers] == [200] * 3, what
-    stale = running.browser()
-    stale.jar = old
-    assert await _look(running, stale) == EMPTY, what
-    alive = [await _look(running, tab) for tab in tabs if tab.jar and tab.jar != old]
-    alive = [found for found in alive if found != EMPTY]
-    assert len(alive) <= (0 if ends == "end" else 1), what
-    if ends in ("nothing", "regenerate"):
-        assert len(alive) == 1, what
-    for data, _ in alive:
-        kept = {"written": True} if answers[1].json["kept"] else {}
-        data.pop("more", None)
-        if ends != "destroy" or data:  # what was pending may outlive a logout, in a new session
-            assert data == {"kept": 0, "items": [], **kept}, what
-
-
-def _after(gate: Gate, act: Callable[[Page], Awaitable[None]]) -> Callable[[Page], Awaitable[None]]:
-    async def do(page: Page) -> None:
-        await gate.wait()
-        await act(page)
+            await Owner(session.store, user).end_all()
 
     return do
 
@@ -272,46 +221,76 @@ async def test_a_login_that_is_ended_before_it_is_stored_stays_dead(server: Serv
     async with site(server.engine, server.storage) as running:
         there, here = running.browser(), running.browser()
         await running.do(there, lambda page: _login(page, USER))
-        gate = Gate()
+        hold = Hold(running)
 
-        async def login(page: Page) -> None:
-            await _login(page, USER)
+        def login(page: Page) -> None:
+            _login(page, USER)
             page.session.regenerate()
-            await ActiveSessions(page).renew(USER)
-            await gate.wait()
 
-        for _ in range(2):  # with a new session, then with a new id
-            gate = Gate()
-            request = asyncio.create_task(running.do(here, login))
-            await gate.reached.wait()
-            await running.do(there, lambda page: ActiveSessions(page).end_others(USER))
-            gate.open()
-            answer = await request
-            assert answer.status == 200
-            assert not any(answer.cookies.values())
-            assert await _look(running, here) == EMPTY
-            await running.do(here, lambda page: page.session.update(visits=1))
+        for method, status in (("GET", 200), ("POST", 409)):
+            befores: list[Seen] = [EMPTY, ({"visits": 1}, [])]
+            for before in befores:  # with a new session, then with a new id
+                gate = hold.gate = Gate()
+                request = asyncio.create_task(running.do(here, login, method))
+                await gate.reached.wait()
+                hold.gate = None
+                await running.do(
+                    there, lambda page: Owner(running.store, USER).end_all(but=page.session)
+                )
+                gate.open()
+                answer = await request
+                assert answer.status == status
+                assert not any(answer.cookies.values())
+                assert await _look(running, here) == before  # what it was, and nobody's
+                await running.do(here, lambda page: page.session.update(visits=1))
+            here.jar.clear()
+        assert len(await Owner(running.store, USER).sessions()) == 1
 
 
 async def test_a_login_under_way_is_not_struck_off_the_list(server: Server) -> None:
     async with site(server.engine, server.storage) as running:
         there, here = running.browser(), running.browser()
         await running.do(there, lambda page: _login(page, USER))
-        gate = Gate()
-
-        async def login(page: Page) -> None:
-            await _login(page, USER)
-            await gate.wait()
+        hold = Hold(running)
+        gate = hold.gate = Gate()
 
         async def count(page: Page) -> None:
-            page.write(str(len(await ActiveSessions(page).list(USER))))
+            page.write(str(len(await Owner(running.store, USER).sessions(page.session))))
 
-        request = asyncio.create_task(running.do(here, login))
+        request = asyncio.create_task(running.do(here, lambda page: _login(page, USER)))
         await gate.reached.wait()
         assert (await running.do(there, count)).text == "1"
         gate.open()
         assert (await request).status == 200
         assert (await running.do(there, count)).text == "2"
+        assert await Owner(running.store, USER).end_all() == 2
+
+
+async def test_a_users_list_does_not_grow_with_each_new_id(server: Server) -> None:
+    async with site(server.engine, server.storage) as running:
+        browser = running.browser()
+        await running.do(browser, lambda page: _login(page, USER))
+        for _ in range(5):
+            await running.do(browser, lambda page: page.session.regenerate())
+        key = running.store.key("owner", hashlib.sha256(USER.encode()).hexdigest())
+        listed = await running.store.sessions.load(key)
+        assert listed is not None
+        assert len(listed.fields) == 1
+        await running.do(browser, lambda page: page.session.destroy())
+        assert await running.store.sessions.load(key) is None
+
+
+class Hold:
+    """Holds who is about to write a session's record at `gate`, if there is one."""
+
+    def __init__(self, running: Site) -> None:
+        self.gate: Gate | None = None
+        sessions, _ = watch(running.store)
+        sessions.before = self._before
+
+    async def _before(self, operation: str, key: str) -> None:
+        if operation == "write" and ":session:" in key and self.gate is not None:
+            await self.gate.wait()
 
 
 async def test_a_late_request_with_the_old_id_does_not_clear_the_new_cookie(server: Server) -> None:

@@ -207,7 +207,7 @@ async def test_a_redis_that_kept_its_data_logs_nobody_out(tmp_path: Path) -> Non
 
 
 async def test_a_dead_memcached_of_three_moves_no_session_to_the_others() -> None:
-    async with three_memcached(failover=False) as (running_site, servers, browsers):
+    async with three_memcached() as (running_site, servers, browsers):
         servers[0].kill()
         pages = [await running_site.do(browser, show) for browser in browsers]
         assert {page.status for page in pages} == {200, 503}
@@ -225,17 +225,6 @@ async def test_a_dead_memcached_of_three_moves_no_session_to_the_others() -> Non
             assert page.json in ({"number": number, "count": 1}, {})
 
 
-async def test_failover_moves_sessions_to_the_others_where_it_is_configured() -> None:
-    async with three_memcached(failover=True) as (running_site, servers, browsers):
-        servers[0].kill()
-        await running_site.do(running_site.browser(browsers[0]), show)  # somebody finds it dead
-        for browser in browsers:
-            assert (await running_site.do(browser, count)).status == 200
-        pages = [await running_site.do(browser, show) for browser in browsers]
-        assert [page.json["count"] for page in pages] == [1] * len(browsers)
-        assert 0 < sum("number" not in page.json for page in pages) < len(browsers)
-
-
 def show(page: SitePage) -> None:
     page.write(dict(page.session))
 
@@ -245,14 +234,12 @@ def count(page: SitePage) -> None:
 
 
 @asynccontextmanager
-async def three_memcached(
-    *, failover: bool
-) -> AsyncIterator[tuple[Site, list[Server], list[Browser]]]:
+async def three_memcached() -> AsyncIterator[tuple[Site, list[Server], list[Browser]]]:
     """Three servers, and visitors whose sessions are spread over them."""
     with ExitStack() as stack:
         servers = [stack.enter_context(started("memcached")) for _ in range(3)]
         options = storage("memcached", *(server.port for server in servers))
-        async with site("memcached", {**options, "failover": failover}) as running_site:
+        async with site("memcached", options) as running_site:
             browsers = [running_site.browser() for _ in range(30)]
             for number, browser in enumerate(browsers):
 

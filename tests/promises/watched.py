@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from promised.sessions import Store
-from promised.sessions.engines import Engine, Fields
+from promised.sessions.engines import Engine, Fields, Snapshot
 
 Result = TypeVar("Result")
 Hook = Callable[[str, str], Awaitable[None]]
@@ -32,38 +32,30 @@ class Watched(Engine):
     def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> Engine:
         raise TypeError("it wraps an engine that is open: call watch()")
 
-    async def load(self, key: str, ttl: float | None = None) -> Fields:
-        return await self._call("load", key, lambda: self.engine.load(key, ttl))
+    async def load(self, key: str) -> Snapshot | None:
+        return await self._call("load", key, lambda: self.engine.load(key))
 
-    async def save(
-        self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
-    ) -> bool:
-        return await self._call(
-            "save", key, lambda: self.engine.save(key, changes, ttl, create=create)
-        )
-
-    async def take(self, key: str, *fields: str) -> Fields:
-        return await self._call("take", key, lambda: self.engine.take(key, *fields))
-
-    async def swap(
+    async def write(
         self,
         key: str,
-        field: str,
-        old: bytes | None,
-        new: bytes | None,
+        changes: Mapping[str, bytes | None],
         ttl: float,
         *,
         create: bool,
-    ) -> bool:
+        expect: Mapping[str, bytes | None] | None = None,
+        seen: Any = None,
+    ) -> Fields | None:
         return await self._call(
-            "swap", key, lambda: self.engine.swap(key, field, old, new, ttl, create=create)
+            "write",
+            key,
+            lambda: self.engine.write(key, changes, ttl, create=create, expect=expect, seen=seen),
         )
 
-    async def delete(self, key: str) -> None:
-        await self._call("delete", key, lambda: self.engine.delete(key))
+    async def end(self, key: str, why: str) -> Fields:
+        return await self._call("end", key, lambda: self.engine.end(key, why))
 
-    async def ping(self) -> None:
-        await self._call("ping", "", self.engine.ping)
+    async def ping(self, key: str = "ping") -> None:
+        await self._call("ping", key, lambda: self.engine.ping(key))
 
     async def close(self) -> None:
         await self.engine.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..promises.servers import HOST, Server
 from .process import COOKIE, Start, Visitor
+from .test_store import signed
 
 EVENT = r"session ([0-9a-f]{12}|-): %s request=[0-9a-f]{16} address=127\.0\.0\.1$"
 
@@ -44,6 +45,8 @@ def test_23_the_events_of_a_journey_are_logged_and_no_secret_is(
     thief.jar.update(ada.jar)
     go(ada, "/logout", really="yes")
     go(thief, "/")
+    thief.jar[COOKIE] = signed(app.package, "x" * 43)
+    go(thief, "/")
     for _ in range(6):
         go(ada, "/login", username="ada", password="a wrong guess")
     go(ada, "/account/delete?password=", password="a wrong guess")
@@ -56,12 +59,14 @@ def test_23_the_events_of_a_journey_are_logged_and_no_secret_is(
         "regenerated to [0-9a-f]{12}",
         "login failed",
         "password change refused, wrong current password",
-        "destroyed from another session",
+        "came with an id that has ended",
         "unknown id",
         "destroyed",
         "throttled, too many failures for one account",
     ):
         assert re.search(EVENT % event, app.log, re.MULTILINE), event
+    # An owner's sessions can be ended without a request, as well.
+    assert re.search(r"session [0-9a-f]{12}: destroyed from elsewhere$", app.log, re.MULTILINE)
     for secret in secrets | tokens:
         assert secret not in app.log
     for text in texts:

@@ -1,4 +1,6 @@
-"""The README's example is run as it stands: it must work, and stay short."""
+"""The examples of README.md and docs/ are run as they stand: they must work, and the first must
+stay short.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +9,114 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tornado.web import RequestHandler
 
 from {{cookiecutter.project_slug}}.app import App
+from {{cookiecutter.project_slug}}.settings import Settings
 
 from .browser import Browser
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.fixture
-def example() -> str:
-    """The first Python block after the heading "Add a page"."""
-    after = README.read_text(encoding="utf-8").partition("\n## Add a page\n")[2]
-    found = re.search(r"```python\n(.*?)```", after, re.DOTALL)
-    assert found is not None, 'the README has no Python block after "## Add a page"'
-    return found.group(1)
+def _examples() -> dict[str, str]:
+    """Return every Python block, named by its page and the first name it defines."""
+    found = {}
+    for page in PAGES:
+        for block in re.findall(
+            r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            names = re.findall(r"^(?:class|async def) (\w+)", block, re.MULTILINE)
+            found[names[0]] = block
+    return found
 
 
-def test_the_example_is_short(example: str) -> None:
-    assert len([line for line in example.splitlines() if line.strip()]) < 20
+EXAMPLES = _examples()
+
+
+def _run(name: str) -> ModuleType:
+    """Run an example as a module of handlers/."""
+    module = ModuleType(f"{{cookiecutter.project_slug}}.handlers.{name.lower()}")
+    module.__package__ = "{{cookiecutter.project_slug}}.handlers"
+    exec(compile(EXAMPLES[name], name, "exec"), vars(module))
+    return module
+
+
+def _add(app: App, name: str) -> None:
+    app.add_handlers(".*", _run(name).ROUTES)
+
+
+def test_the_first_example_is_short() -> None:
+    first = next(iter(EXAMPLES.values()))
+    assert len([line for line in first.splitlines() if line.strip()]) < 20
 
 
 @pytest.mark.gen_test
-async def test_the_example_adds_a_page_with_session_and_flash(
-    app: App, browser: Browser, example: str
+async def test_the_first_example_adds_a_page_with_session_and_flash(
+    app: App, browser: Browser
 ) -> None:
-    module = ModuleType("{{cookiecutter.project_slug}}.handlers.example")
-    module.__package__ = "{{cookiecutter.project_slug}}.handlers"
-    exec(compile(example, str(README), "exec"), vars(module))
-    routes: list[tuple[str, type[RequestHandler]]] = module.ROUTES
-    app.add_handlers(".*", routes)
+    _add(app, "GreetingHandler")
+    page = await browser.post("/greeting", name="Ada & Co")
+    assert page.flashes == [("success", "We will remember your name.")]
+    assert (await browser.get("/greeting")).plain == "Hello, Ada & Co"
+
+
+@pytest.mark.gen_test
+async def test_the_example_of_modify_keeps_both_items(app: App, browser: Browser) -> None:
+    _add(app, "CartHandler")
+    await browser.post("/cart", item="tea")
+    assert (await browser.post("/cart", item="milk")).text == '{"cart": ["tea", "milk"]}'
+
+
+@pytest.mark.gen_test
+async def test_the_example_of_changed_rights_changes_the_id(app: App, browser: Browser) -> None:
+    _add(app, "UnlockHandler")
     await browser.register()
-    ((path, handler),) = routes
-    if hasattr(handler, "post") and handler.post is not RequestHandler.post:
-        page = await browser.post(path, text="from the README", name="from the README")
-        assert page.status == 200
-        assert page.flashes
-    assert (await browser.get(path)).status == 200
+    before = browser.session_cookie
+    page = await browser.post("/unlock")
+    assert page.flashes[-1][1].startswith("Unlocked")
+    assert before is not None
+    assert browser.session_cookie is not None
+    assert browser.session_cookie.value != before.value
+
+
+@pytest.mark.gen_test
+async def test_the_example_of_a_job_that_follows_the_response_saves(
+    app: App, browser: Browser
+) -> None:
+    _add(app, "ImportHandler")
+    await browser.post("/import")
+    assert (await browser.get("/import")).text == '{"imported": "done"}'
+
+
+async def _user_id(app: App) -> str:
+    user = await app.accounts.authenticate("ada", "correct horse")
+    assert user is not None
+    return user.id
+
+
+@pytest.mark.gen_test
+async def test_the_example_of_a_message_from_a_job_reaches_the_user(
+    app: App, browser: Browser
+) -> None:
+    await browser.register()
+    job = _run("tell_that_export_is_ready").tell_that_export_is_ready
+    assert await job(app, await _user_id(app)) == 1
+    assert ("success", "Your export is ready.") in (await browser.get("/")).flashes
+
+
+@pytest.mark.gen_test
+async def test_the_example_of_a_script_ends_the_users_sessions(
+    app: App, browser: Browser, settings: Settings, engine: str
+) -> None:
+    await browser.register()
+    script = _run("log_out_everywhere").log_out_everywhere
+    ended = await script(settings, await _user_id(app))
+    # The memory of this application is its own: no script reaches it.
+    assert ended == (0 if engine == "memory" else 1)
+    assert (await browser.get("/account", follow=False)).status == (200 if ended == 0 else 302)
+
+
+def test_every_example_is_run_by_a_test_of_its_own() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in EXAMPLES if f'"{name}"' not in here] == []

@@ -104,7 +104,7 @@ class _Mark:
         self._field = f"{self._now:.6f}-{secrets.token_hex(8)}"
 
     async def make(self) -> None:
-        await self._engine.save(self._key, {self._field: b""}, self.limit.window_s, create=True)
+        await self._engine.write(self._key, {self._field: b""}, self.limit.window_s, create=True)
 
     async def wait_s(self) -> int:
         """Seconds until there is room for this mark; 0 when there is.
@@ -113,13 +113,14 @@ class _Mark:
         sees the others, so that too many may be refused for a moment but never too many let
         through.
         """
-        fields = await self._engine.load(self._key)
+        snapshot = await self._engine.load(self._key)
+        fields = snapshot.fields if snapshot is not None else {}
         times = {field: float(field.partition("-")[0]) for field in fields if field != self._field}
         oldest = self._now - self.limit.window_s
         if gone := {field: None for field, at in times.items() if at <= oldest}:
             # The record's TTL starts again with every mark, so under constant fire it is we who
             # remove the old ones.
-            await self._engine.save(self._key, gone, self.limit.window_s, create=False)
+            await self._engine.write(self._key, gone, self.limit.window_s, create=False)
         others = sorted(at for at in times.values() if at > oldest)
         surplus = len(others) - self.limit.failures
         if surplus < 0:
@@ -128,7 +129,7 @@ class _Mark:
         return max(1, math.ceil(round(free_in_s, 3)))
 
     async def remove(self) -> None:
-        await self._engine.save(self._key, {self._field: None}, self.limit.window_s, create=False)
+        await self._engine.write(self._key, {self._field: None}, self.limit.window_s, create=False)
 
 
 def _network(address: str) -> str:

@@ -1,25 +1,57 @@
 """Fixtures for the sessions package alone: an application of a few small handlers, and a clock.
 
-A test module names its handlers in a `handlers` fixture; `app` overrides the suite's own.
+A test module names its handlers in a `handlers` fixture, or uses `Script`; `app` overrides the
+suite's own. What these tests need of the project around them is imported here and nowhere else.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 
-from {{cookiecutter.project_slug}}.sessions import Store
+from {{cookiecutter.project_slug}}.sessions import NotificationMixin, SessionMixin, Store
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
 from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 
-from ..conftest import COOKIE_SECRET
+from ..browser import Browser, Page
+from ..conftest import COOKIE_SECRET, MakeBrowser
+from .acts import ROUTES, Act, Comparison, act
+
+__all__ = ["COOKIE_SECRET", "Browser", "Clock", "MakeBrowser", "Page", "Script", "run", "value_of"]
 
 Routes = list[tuple[str, Any]]
+
+
+class Script(SessionMixin, NotificationMixin, RequestHandler):
+    """Runs what a test has put here, with the handler as its argument; see `run`."""
+
+    does: ClassVar[Act]
+
+    async def get(self) -> None:
+        await act(type(self).does, self)
+
+    head = post = get
+
+
+async def run(browser: Browser, does: Act, method: str = "GET", **headers: str) -> Page:
+    """Let a handler do this for the browser, and return its response."""
+    Script.does = staticmethod(does)
+    send = browser.get if method == "GET" else browser.post
+    return await send("/", follow=False, headers=headers)
+
+
+async def value_of(browser: Browser, name: str) -> Any:
+    """Return what the browser's session holds as `name`; "absent" if it holds nothing."""
+    seen: list[Any] = []
+    await run(browser, lambda handler: seen.append(handler.session.get(name, "absent")))
+    return seen[0]
 
 
 class Clock:
@@ -61,6 +93,12 @@ def pycket() -> dict[str, Any]:
 
 
 @pytest.fixture
+def handlers() -> Routes:
+    """The routes of the application; a module overrides it."""
+    return [("/", Script), *ROUTES]
+
+
+@pytest.fixture
 def app(
     handlers: Routes,
     engine: str,
@@ -87,3 +125,12 @@ def app(
 @pytest.fixture
 def store(app: Application) -> Store:
     return Store.of(app)
+
+
+@pytest.fixture
+def tornado(
+    app: object, http_client: AsyncHTTPClient, base_url: str, caplog: pytest.LogCaptureFixture
+) -> Comparison:
+    """Compares a handler with the mixins with one without."""
+    caplog.set_level(logging.INFO)
+    return Comparison(http_client, base_url, caplog)

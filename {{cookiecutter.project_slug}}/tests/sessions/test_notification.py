@@ -305,11 +305,12 @@ async def test_the_first_request_gives_one_id_to_session_and_notifications(
 async def test_reading_without_a_session_costs_no_trip(
     make_browser: MakeBrowser, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def unreachable(*_: object) -> Any:
+    async def unreachable(*args: object, **kwargs: object) -> Any:
         raise AssertionError("a trip was made")
 
-    for call in ("take", "load"):
-        monkeypatch.setattr(store.notifications, call, unreachable)
+    for call in ("load", "write", "end"):
+        for records in (store.sessions, store.notifications):
+            monkeypatch.setattr(records, call, unreachable)
 
     async def read(handler: Script) -> None:
         assert await handler.notifications.take() == []

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from tornado.web import authenticated
 
 from ..accounts import PasswordRefused, WrongPassword
-from ..sessions import ActiveSessions, Message
+from ..sessions import Message
 from .base import BaseHandler
 
 
@@ -24,8 +24,9 @@ class _MemberHandler(BaseHandler):
             "account.html",
             notice=notice,
             faults=faults or {},
-            sessions=await ActiveSessions(self).list(self.member.id),
+            sessions=await self.own_sessions.sessions(current=self.session),
             ago=_ago,
+            device=device,
         )
 
     async def refuse(self, words: str, faults: dict[str, str], status: int = 422) -> None:
@@ -58,10 +59,8 @@ class AccountHandler(_MemberHandler):
             await self.refuse("Your password was not changed.", {"new_password": str(error)})
             return
         await attempt.forgive()
-        active = ActiveSessions(self)
         self.session.regenerate()
-        await active.renew(self.member.id)
-        ended = await active.end_others(self.member.id)
+        ended = await self.own_sessions.end_all(but=self.session)
         self.flash("Your password is changed." + (f" {_ended(ended)}" if ended else ""), "success")
         self.see_other("/account")
 
@@ -70,7 +69,7 @@ class EndSessionHandler(_MemberHandler):
     @authenticated
     async def post(self) -> None:
         """End one session, by the handle on the page."""
-        if await ActiveSessions(self).end(self.member.id, self.field("handle")):
+        if await self.own_sessions.end(self.field("handle")):
             self.flash("That session is ended.", "success")
         else:
             self.flash("That session had ended already.", "error")
@@ -81,7 +80,7 @@ class EndOtherSessionsHandler(_MemberHandler):
     @authenticated
     async def post(self) -> None:
         """End every session but this one."""
-        self.flash(_ended(await ActiveSessions(self).end_others(self.member.id)), "success")
+        self.flash(_ended(await self.own_sessions.end_all(but=self.session)), "success")
         self.see_other("/account")
 
 
@@ -99,10 +98,43 @@ class DeleteAccountHandler(_MemberHandler):
             )
             return
         await attempt.forgive()
-        await ActiveSessions(self).end_others(self.member.id)
+        await self.own_sessions.end_all(but=self.session)
         self.session.destroy()
         self.flash("Your account is deleted.", "success")
         self.see_other("/")
+
+
+# The first that occurs in the User-Agent counts: Edge says Chrome too, and Chrome says Safari.
+_BROWSERS = {
+    "Edg": "Edge",
+    "OPR": "Opera",
+    "Firefox": "Firefox",
+    "FxiOS": "Firefox",
+    "Chrome": "Chrome",
+    "CriOS": "Chrome",
+    "Safari": "Safari",
+    "curl": "curl",
+}
+_SYSTEMS = {
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Windows": "Windows",
+    "Mac OS": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
+}
+
+
+def device(agent: str) -> str:
+    """What a User-Agent header says, as people say it.
+
+    >>> device("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+    'Firefox on Linux'
+    """
+    browser = next((name for mark, name in _BROWSERS.items() if mark in agent), "Unknown browser")
+    system = next((name for mark, name in _SYSTEMS.items() if mark in agent), "unknown system")
+    return f"{browser} on {system}"
 
 
 def _ended(count: int) -> str:

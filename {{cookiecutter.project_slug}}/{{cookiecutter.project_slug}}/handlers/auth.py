@@ -12,7 +12,7 @@ from ..accounts import (
     check_password,
     check_username,
 )
-from ..sessions import ActiveSessions, Message
+from ..sessions import Message
 from .base import BaseHandler
 
 remember_days = 30
@@ -52,7 +52,7 @@ class _AuthHandler(BaseHandler):
         self.session.remember(remember_days if remember else None)
         self.session["user_id"] = user.id
         self.session["username"] = user.username
-        await ActiveSessions(self).add(user.id)
+        self.session.owner = user.id
         await self.session.save()
         # A password change ends all sessions that are listed. One that came between our look at the
         # password and the line above could not see this one: so look again.
@@ -155,8 +155,10 @@ class LogoutHandler(BaseHandler):
         await self.render_page("logout.html", notice=notice)
 
     async def post(self) -> None:
-        self.session.destroy()  # the list of active sessions leaves out what has no record
-        if self.settings["secure"]:
+        was_logged_in = self.user is not None
+        self.session.destroy()
+        # An id from before another tab's login must not clear the cookie of that login.
+        if was_logged_in and self.settings["secure"]:
             # Browsers differ in whether a cookie set by this very response survives it, so the
             # answer sets none: a flash message would be lost, and the page we go to says it by
             # itself. It clears your whole registered domain; leave "cookies" out if other sites on

@@ -16,7 +16,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from .. import logs
 from ..accounts import username_key
-from ..sessions import ActiveSessions, Message, NotificationMixin, SessionMixin
+from ..sessions import Message, NotificationMixin, Owner, SessionMixin
 from ..throttle import Attempt, TooManyFailures
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ ERROR_PAGES = {
     ),
     404: ("There is no such page", "The address may be mistyped, or the page is gone."),
     405: ("Not like that", "This address exists, but it cannot be used in this way."),
+    409: (
+        "This page is out of date",
+        "You have logged in or out in another tab since. Nothing was saved; open the page again.",
+    ),
     413: ("That was too much", "Send less at once."),
     429: ("Please slow down", "There were too many failed attempts. Wait {wait}, then try again."),
     500: (
@@ -57,7 +61,8 @@ ERROR_PAGES = {
     ),
     503: (
         "One moment, please",
-        "A part of the site does not answer. Nothing was changed; try again soon.",
+        "A part of the site does not answer. If you sent something, look whether it has arrived "
+        "before you send it again.",
     ),
 }
 
@@ -165,7 +170,6 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
             # What a logged-in user sees is kept by no cache: after logout, the back button finds
             # nothing.
             self.set_header("Cache-Control", "no-store")
-            await ActiveSessions(self).seen(self.user.id)
 
     def get_current_user(self) -> CurrentUser | None:
         """What `self.current_user`, @authenticated and the templates go by."""
@@ -177,6 +181,11 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
         """`self.current_user`, with its type."""
         user: CurrentUser | None = self.current_user
         return user
+
+    @property
+    def own_sessions(self) -> Owner:
+        """The sessions of the user, on pages that are @authenticated."""
+        return Owner(self.application.store, self.member.id)
 
     @property
     def member(self) -> CurrentUser:

@@ -8,6 +8,7 @@ would silently come back as something else (a Decimal, an Enum, an object) is a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,70 +28,72 @@ IMMUTABLE: Final = _SCALARS | {datetime}
 """Types whose values cannot change behind the session's back."""
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, name: str = "the value") -> bytes:
     """Return `value` as MessagePack.
 
-    Raises `TypeError` for a value that would not come back, naming its type.
+    Raises `TypeError` for a value that would not come back as it is, with `name`, the place inside
+    of it, and its type.
     """
-    if type(value) not in _SCALARS:
-        value = _plain(value)
     try:
-        return _encoder.encode(value)
+        return _encoder.encode(value if type(value) in _SCALARS else _plain(value, name))
     except OverflowError:
-        raise TypeError(f"{value!r} does not fit into 64 bits: store it as a str") from None
+        raise TypeError(
+            f"{name} holds an int that does not fit into 64 bits: store it as a str"
+        ) from None
     except UnicodeEncodeError as error:
-        raise TypeError(f"the str is not valid Unicode ({error}): store it as bytes") from None
+        raise TypeError(
+            f"{name} holds a str that is not valid Unicode ({error}): store it as bytes"
+        ) from None
+    except RecursionError:
+        raise TypeError(f"{name} is nested too deeply, or contains itself") from None
 
 
 def decode(raw: bytes) -> Any:
     """Return the value that `encode` turned into `raw`.
 
-    Raises `BadRecord` for bytes that are not ours. Nothing in them is ever executed or imported.
+    Raises `BadRecord` for anything else. Nothing in it is ever executed or imported.
     """
     try:
         return _decoder.decode(raw)
     except _UNDECODABLE as error:
-        raise BadRecord(f"{len(raw)} bytes that are no MessagePack value: {error}") from None
+        raise BadRecord(f"{len(raw)} bytes that are not a MessagePack value: {error}") from None
 
 
-def decode_fields(fields: dict[str, bytes]) -> dict[str, Any]:
-    """Return the values of a record, by name. Raises `BadRecord` if one of them is not ours."""
+def decode_fields(fields: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the values of a record, by name. Raises `BadRecord` if one cannot be decoded."""
     try:
         return {name: _decoder.decode(raw) for name, raw in fields.items()}
     except _UNDECODABLE as error:
-        raise BadRecord(f"{len(fields)} fields, of which one is no value: {error}") from None
+        raise BadRecord(f"one of {len(fields)} fields cannot be decoded: {error}") from None
 
 
-def _plain(value: object) -> object:
-    """`value` with containers rebuilt from list and dict and every leaf checked."""
-    try:
-        return _checked(value)
-    except RecursionError:
-        raise TypeError("the value is nested too deeply, or contains itself") from None
-
-
-def _checked(value: Any) -> object:
+def _plain(value: Any, place: str) -> object:
+    """Return `value` rebuilt from list and dict, with every leaf checked."""
     kind = type(value)
-    if kind in _SCALARS:
-        return value
     if kind is dict:
         for key in value:
             if type(key) not in _SCALARS:
-                raise TypeError(f"a dict's key cannot be {_named(key)}: use a str or an int")
-        return {key: _checked(item) for key, item in value.items()}
+                raise TypeError(f"a key of {place} is {_shown(key)}: use a str or an int")
+        return {
+            key: item if type(item) in _SCALARS else _plain(item, f"{place}[{key!r}]")
+            for key, item in value.items()
+        }
     if kind in _SEQUENCES:
-        return [_checked(item) for item in value]
+        return [
+            item if type(item) in _SCALARS else _plain(item, f"{place}[{index}]")
+            for index, item in enumerate(value)
+        ]
     if kind is datetime:
         if value.tzinfo is None:
             return msgspec.msgpack.Ext(_NAIVE_DATETIME, value.isoformat().encode())
         return value
     raise TypeError(
-        f"a session cannot keep {_named(value)}: store None, bool, int, float, str, bytes, "
-        "datetime, or lists, tuples, sets and dicts of them"
+        f"{place} is {_shown(value)}, which a session cannot keep: store None, bool, int, float, "
+        "str, bytes, datetime, or lists, tuples, sets and dicts of them"
     )
 
 
-def _named(value: object) -> str:
+def _shown(value: object) -> str:
     return f"{value!r:.60} of type {type(value).__module__}.{type(value).__qualname__}"
 
 

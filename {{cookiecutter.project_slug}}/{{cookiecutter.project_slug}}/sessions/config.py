@@ -1,12 +1,15 @@
 """`settings["pycket"]` to a `SessionConfig`, with every fault reported at once.
 
-The form is pycket's, so that the settings of its users move here unchanged.
+The form is pycket's, so that the settings of its users move here unchanged where they can take
+effect; what cannot is refused, with what to write instead.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,19 +19,11 @@ from .errors import ConfigurationError
 
 DAY_S: Final = 24 * 60 * 60
 
-_COOKIE: Final = (
-    "domain", "expires", "expires_days", "httponly", "max_age", "path", "samesite", "secure"
-)  # fmt: skip
-_KNOWN: Final = (
-    "engine",
-    "storage",
-    "cookies",
-    "idle_timeout",
-    "absolute_timeout",
-    "storage_timeout",
-    "cookie_name",
-    "key_prefix",
-)
+_COOKIE: Final = ("domain", "expires_days", "httponly", "max_age", "path", "samesite", "secure")
+_DOMAIN: Final = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_PATH: Final = re.compile(r"/[!-:<-~]*")
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +39,7 @@ class CookieConfig:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What sets and what clears the cookie must agree on. It is always HttpOnly."""
+        """Attributes that must be the same when the cookie is set and when it is cleared."""
         return {
             "domain": self.domain,
             "path": self.path,
@@ -56,17 +51,17 @@ class CookieConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SessionConfig:
-    """What `settings["pycket"]` says, complete and checked. Times are in seconds."""
+    """`settings["pycket"]`, complete and checked. Times are in seconds."""
 
     engine: type[Engine]
     storage: Mapping[str, Any]
     cookie: CookieConfig
     idle_timeout: float = DAY_S
-    """A session ends when it was not used for so long."""
+    """A session ends when it was not used for this long."""
     absolute_timeout: float = 30 * DAY_S
     """A session ends at this age, however much it is used."""
     storage_timeout: float = 2.0
-    """A call to the store ends within this time."""
+    """Each call to the store ends within this time."""
     key_prefix: str = __package__.partition(".")[0]
     """What the store's keys begin with, so that applications can share a server."""
 
@@ -81,27 +76,25 @@ class SessionConfig:
             raise ConfigurationError(
                 ['settings["pycket"] is missing: write {"engine": "memory"} or see the README']
             )
-        faults = unknown_names('settings["pycket"]', given, _KNOWN)
+        known = (
+            "engine", "storage", "cookies", "cookie_name", "idle_timeout", "absolute_timeout",
+            "storage_timeout", "key_prefix",
+        )  # fmt: skip
+        faults = unknown_names('settings["pycket"]', given, known)
         faults += _cookie_secret_faults(settings)
         engine = _engine(given, faults)
         storage = _section(given, "storage", faults)
         if engine is not None:
             faults += engine.faults(storage)
         cookie = _cookie(given, bool(settings.get("debug")), faults)
-        times = {
-            name: given[name]
-            for name in ("idle_timeout", "absolute_timeout", "storage_timeout")
-            if name in given
-        }
-        for name, value in times.items():
-            if not _is_number(value) or value <= 0:
-                faults.append(f"{name} is {value!r}: write seconds, more than 0")
-        prefix = given.get("key_prefix", cls.key_prefix)
-        if not isinstance(prefix, str) or not prefix.isascii() or not prefix.isidentifier():
-            faults.append(f"key_prefix is {prefix!r}: write a short name such as 'myapp'")
+        values: dict[str, Any] = _times(given, cookie, faults)
+        if "key_prefix" in given:
+            prefix = values["key_prefix"] = given["key_prefix"]
+            if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+                faults.append(f"key_prefix is {prefix!r}: write a short name such as 'myapp'")
         if faults or engine is None:
             raise ConfigurationError(faults)
-        return cls(engine, dict(storage), cookie, key_prefix=prefix, **times)
+        return cls(engine, dict(storage), cookie, **values)
 
 
 def _engine(given: Mapping[str, Any], faults: list[str]) -> type[Engine] | None:
@@ -136,45 +129,82 @@ def _cookie_secret_faults(settings: Mapping[str, Any]) -> list[str]:
     return []
 
 
+def _times(given: Mapping[str, Any], cookie: CookieConfig, faults: list[str]) -> dict[str, float]:
+    """Return the times that are given. One that the absolute limit cuts short is a fault."""
+    times = {
+        name: given[name]
+        for name in ("idle_timeout", "absolute_timeout", "storage_timeout")
+        if name in given
+    }
+    for name, value in times.items():
+        if not _is_positive(value):
+            faults.append(f"{name} is {value!r}: write seconds, more than 0")
+            return {}
+    limit = times.get("absolute_timeout", SessionConfig.absolute_timeout)
+    for name, value in (
+        ("idle_timeout", times.get("idle_timeout")),
+        ("the lifetime in cookies", cookie.lifetime_s),
+    ):
+        if value is not None and value > limit:
+            faults.append(
+                f"{name} is {value:.15g} s, but absolute_timeout ends a session after "
+                f"{limit:.15g} s: write 'absolute_timeout': {value:.15g} as well, or a shorter time"
+            )
+    return times
+
+
 def _cookie(given: Mapping[str, Any], debug: bool, faults: list[str]) -> CookieConfig:
     options = _section(given, "cookies", faults)
-    faults += unknown_names("cookies", options, _COOKIE)
-    secure = options.get("secure", not debug)
-    samesite = options.get("samesite", "Lax")
-    if str(samesite).capitalize() not in ("Lax", "Strict", "None"):
-        faults.append(f"cookies['samesite'] is {samesite!r}: write 'Lax', 'Strict' or 'None'")
-    elif str(samesite).capitalize() == "None" and not secure:
-        faults.append("cookies['samesite'] is 'None' without 'secure': browsers refuse the cookie")
-    if not options.get("httponly", True):
-        faults.append("cookies['httponly'] is off: a script could steal the session; leave it out")
-    if options.get("expires") is not None:
+    if "expires" in options:
         faults.append(
             f"cookies['expires'] is {options['expires']!r}, one date for all visitors: "
             "write 'expires_days'"
         )
-    lifetime_s = _lifetime_s(options, faults)
-    path, domain = options.get("path", "/"), options.get("domain")
+    faults += unknown_names("cookies", {**options, "expires": 0}, (*_COOKIE, "expires"))
+    secure, path, domain = (
+        options.get("secure", not debug), options.get("path", "/"), options.get("domain")
+    )  # fmt: skip
+    if not isinstance(secure, bool):
+        faults.append(f"cookies['secure'] is {secure!r}: write True or False")
+    if options.get("httponly", True) is not True:
+        faults.append("cookies['httponly'] is off: a script could steal the session; leave it out")
+    samesite = str(options.get("samesite") or "Lax").capitalize()
+    if samesite not in ("Lax", "Strict", "None"):
+        faults.append(f"cookies['samesite'] is {samesite!r}: write 'Lax', 'Strict' or 'None'")
+    elif samesite == "None" and not secure:
+        faults.append("cookies['samesite'] is 'None' without 'secure': browsers refuse the cookie")
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        faults.append(f"cookies['path'] is {path!r}: write a path such as '/' or '/shop'")
+    if domain is not None and not (isinstance(domain, str) and _DOMAIN.fullmatch(domain)):
+        faults.append(f"cookies['domain'] is {domain!r}: write a host such as 'example.com'")
     host_only = bool(secure) and path == "/" and domain is None
     name = given.get("cookie_name", "__Host-sid" if host_only else "sid")
-    if not isinstance(name, str) or not name.isascii() or not name.replace("-", "_").isidentifier():
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         faults.append(f"cookie_name is {name!r}: write a short name such as 'sid'")
     elif name.startswith("__Host-") and not host_only:
         faults.append(f"cookie_name {name!r} needs secure, path '/' and no domain: write 'sid'")
+    elif name.startswith("__Secure-") and not secure:
+        faults.append(f"cookie_name {name!r} needs secure: write 'sid'")
     return CookieConfig(
-        str(name), bool(secure), str(samesite).capitalize(), path, domain, lifetime_s
+        str(name), bool(secure), samesite, path, domain, _lifetime_s(options, faults)
     )
 
 
 def _lifetime_s(options: Mapping[str, Any], faults: list[str]) -> float | None:
-    days, seconds = options.get("expires_days"), options.get("max_age")
-    for name, value in (("expires_days", days), ("max_age", seconds)):
-        if value is not None and (not _is_number(value) or value <= 0):
+    given = {
+        name: options[name] for name in ("expires_days", "max_age") if options.get(name) is not None
+    }
+    for name, value in given.items():
+        if not _is_positive(value):
             faults.append(f"cookies[{name!r}] is {value!r}: write a number above 0, or nothing")
             return None
-    if days is not None:
-        return float(days) * DAY_S
-    return None if seconds is None else float(seconds)
+    if len(given) == 2:
+        faults.append("cookies has both 'expires_days' and 'max_age': keep one")
+    if "expires_days" in given:
+        return float(given["expires_days"]) * DAY_S
+    return float(given["max_age"]) if given else None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_positive(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type, operator]

@@ -7,15 +7,16 @@ session.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from tornado.web import HTTPError
-
-RETRY_AFTER_S = 1
-"""What a 503 tells the client to wait: the engines find a store that is back within this time."""
+from typing import ClassVar
 
 
 class SessionError(Exception):
     """Base of every exception this package raises on purpose."""
+
+    status: ClassVar[int] = 500
+    """The HTTP status that the mixins answer with when a handler lets it pass."""
+    reason: ClassVar[str | None] = None
+    """The words of that status line; None: the usual ones."""
 
 
 class ConfigurationError(SessionError):
@@ -26,21 +27,33 @@ class ConfigurationError(SessionError):
         super().__init__("\n".join(self.faults))
 
 
-class StoreUnavailable(SessionError, HTTPError):
-    """The session store did not answer, or not in time. Left alone it becomes a 503.
+class StoreUnavailable(SessionError):
+    """The session store did not answer, not in time, or refused.
 
-    `address` says which store, `cause` what happened. What was sent before may or may not have
-    been carried out.
+    `address` says which store, `cause` what happened, `cure` what to do where that is known ("").
+    What was sent before may or may not have been carried out.
     """
 
-    def __init__(self, address: str, reason: str) -> None:
-        self.address = address
-        HTTPError.__init__(self, 503, "%s", f"session store {address}: {reason}")
-        self.reason = None  # HTTPError's own: the words of the status line
-        self.cause = reason
+    status = 503
+    retry_after_s: ClassVar[int] = 1
+    """The engines find a store that is back within this time."""
 
-    def __str__(self) -> str:
-        return f"session store {self.address}: {self.cause}"
+    def __init__(self, address: str, cause: str, cure: str = "") -> None:
+        self.address, self.cause, self.cure = address, cause, cure
+        super().__init__(f"session store {address}: {cause}")
+
+
+class SessionLost(SessionError):
+    """The session was ended, or its id was changed, by another request: nothing was saved.
+
+    Saving under a new id would put the data where the person never sees it, or log them out.
+    """
+
+    status = 409
+    reason = "The session has ended or changed its id; load the page again"
+
+    def __init__(self) -> None:
+        super().__init__("another request has ended this session or changed its id")
 
 
 class SessionTooLarge(SessionError):
@@ -50,8 +63,7 @@ class SessionTooLarge(SessionError):
     """
 
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
-        self.size_bytes = size_bytes
-        self.limit_bytes = limit_bytes
+        self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
         super().__init__(
             f"the session's record takes {size_bytes} bytes, the store allows {limit_bytes}: "
             "keep large values elsewhere and their key in the session"
@@ -59,4 +71,4 @@ class SessionTooLarge(SessionError):
 
 
 class BadRecord(SessionError):
-    """What lies in the store is not a record of ours: truncated, foreign or hostile."""
+    """What lies in the store was not written by this package: truncated, foreign or hostile."""

@@ -1,21 +1,22 @@
-"""Notifications: stored apart from the session, and read once.
-
-`NotificationMixin` gives a handler `self.notifications`; `NotificationManager` is the same without
-the mixin.
-"""
+"""Notifications: stored apart from the session, and read once."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-from tornado.web import RequestHandler
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 from .codec import decode, encode
 from .engines import Fields
 from .errors import BadRecord
-from .lifecycle import LifecycleMixin
-from .manager import Manager
-from .visit import Visit, log
+from .record import WAITING, Notice
+from .request import RequestSession
+from .session import Session
+from .trips import look, put
+
+log = logging.getLogger(__package__)
 
 
 class Message(NamedTuple):
@@ -25,113 +26,141 @@ class Message(NamedTuple):
     category: str
 
 
-class NotificationManager(Manager):
+def new_notice(value: object, name: str | None, category: str, now: float) -> tuple[str, Notice]:
+    """Return a field, which sorts by time and is never used again, and the notice for it.
+
+    A message has no name. Raises `TypeError` for a value that could not be given back as it is.
+    """
+    field = f"{int(now * 1e6):016x}{secrets.token_hex(4)}"
+    what = "the message" if name is None else f"the notification {name!r}"
+    return field, Notice(encode([name, category]), encode(value, what))
+
+
+class Notifications:
     """What a visitor is to be told once.
 
     Setting and adding are buffered and saved with the session, before the response leaves. Reading
     removes, atomically, in the store: of any number of concurrent readers in any number of
-    processes one gets it. A 5xx response puts back what it took. A crash between taking and
-    answering loses it: delivery is at most once.
+    processes one gets it. A failed response puts back what it took. A crash between taking and
+    answering loses it: delivery is at most once. Costs no trip if nothing waits.
     """
 
-    def __init__(self, handler: RequestHandler) -> None:
-        super().__init__(handler)
-        self._outbox = self._visit.outbox
+    def __init__(self, session: RequestSession) -> None:
+        self._session = session
+
+    async def __aenter__(self) -> Self:
+        await self._session.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._session.__aexit__(*error)
 
     def set(self, name: str, value: object) -> None:
-        """Store `value` as `name`, in place of one not yet read.
+        """Store `value` as `name`, in place of one that was not read yet.
 
         Raises `TypeError` for a value that could not be given back as it is.
         """
         if type(name) is not str:
             raise TypeError(f"the name of a notification is a str, not {name!r}")
-        raw = encode(value)
-        self._visit.check_can_begin()
-        self._outbox.put(name, raw)
+        self._add(value, name, "")
 
     __setitem__ = set
 
     async def get(self, name: str, default: Any = None) -> Any:
-        """Return the notification `name` and remove it; `default` where there is none."""
-        if self._outbox.waiting(name):
-            raw = self._outbox.withdraw(name)
-        else:
-            raw = (await self._take("notification", name)).get(name)
-        return default if raw is None else _decoded(raw, default)
+        """Return the notification `name` and remove it; `default` if there is none."""
+        await look(self._session)
+        taken = await self._take(self._labels(name))
+        return taken[-1].value if taken else default
 
     def delete(self, *names: str) -> None:
         """Remove notifications unread. Those that are not there are passed over."""
+        self._session.check_open()
         for name in names:
-            self._outbox.put(name, None)
+            for field in self._labels(name):
+                if self._session.outgoing.pop(field, None) is None:
+                    self._session.unwanted.add(field)
 
     def add(self, value: object, category: str = "info") -> None:
-        """Queue a flash message. Two requests that add at once keep both."""
-        if not isinstance(category, str):
+        """Queue a flash message. Two requests that add at once keep both.
+
+        Raises `TypeError` for a value that could not be given back as it is.
+        """
+        if type(category) is not str:
             raise TypeError(f"the category of a message is a str, not {category!r}")
-        raw = encode([value, category])
-        self._visit.check_can_begin()
-        self._outbox.queue(raw, self._visit.store.clock())
+        self._add(value, None, category)
 
-    async def take(self) -> list[Message]:
-        """Return all queued messages, oldest first, and remove them."""
-        taken = await self._take("message")
-        return _messages({**taken, **self._outbox.unqueue()})
+    async def take(self, category: str | None = None) -> list[Message]:
+        """Return all queued messages, or those of one category, and remove them. Oldest first."""
+        await look(self._session)
+        return await self._take(self._labels(None, category))
 
-    async def peek(self) -> list[Message]:
-        """Return all queued messages, oldest first, and leave them."""
-        session_id = self._visit.id
-        fields: Fields = {}
-        if session_id is not None:
-            key = self._visit.store.key("message", session_id)
-            fields = await self._visit.store.notifications.load(key)
-        return _messages({**fields, **self._outbox.queued()})
+    async def peek(self, category: str | None = None) -> list[Message]:
+        """Return all queued messages, or those of one category, and leave them. Oldest first."""
+        await look(self._session)
+        session, labels = self._session, self._labels(None, category)
+        values = {field: notice.value for field, notice in session.outgoing.items()}
+        if session.id is not None and labels.keys() - values.keys():
+            key = session.store.key("notice", session.id)
+            snapshot = await session.store.notifications.load(key)
+            values |= snapshot.fields if snapshot is not None else {}
+        return _messages(labels, values)
 
-    async def _take(self, kind: Any, *names: str) -> Fields:
-        session_id = self._visit.id
-        if session_id is None:
-            return {}
-        key = self._visit.store.key(kind, session_id)
-        fields = await self._visit.store.notifications.take(key, *names)
-        self._outbox.took(kind, fields)
-        return fields
+    def _add(self, value: object, name: str | None, category: str) -> None:
+        session = self._session
+        field, notice = new_notice(value, name, category, session.store.clock())
+        session.check_writable()
+        if name is not None:
+            self.delete(name)
+        session.outgoing[field] = notice
+
+    def _labels(self, name: str | None, category: str | None = None) -> dict[str, list[Any]]:
+        """Return the labels of what waits under `name`, or of the messages (None), by field, oldest
+        first.
+        """
+        session = self._session
+        names = (each for each in session.stored if each.startswith(WAITING))
+        labels = {each.removeprefix(WAITING): session.own(each) for each in names}
+        labels |= {field: decode(notice.label) for field, notice in session.outgoing.items()}
+        return {
+            field: label
+            for field, label in sorted(labels.items())
+            if field not in session.unwanted and label[0] == name and category in (None, label[1])
+        }
+
+    async def _take(self, labels: Mapping[str, list[Any]]) -> list[Message]:
+        outgoing = self._session.outgoing
+        own = {field: outgoing.pop(field).value for field in labels if field in outgoing}
+        stored = await _take(self._session, [field for field in labels if field not in own])
+        return _messages(labels, {**stored, **own})
 
 
-class NotificationMixin(LifecycleMixin):
-    """Gives a handler `self.notifications`. Write it before the handler class in the bases."""
+async def _take(session: Session, fields: Sequence[str]) -> Fields:
+    """Remove stored notices, and return the values of those that nobody else has taken."""
+    if not fields or session.id is None:
+        return {}
+    # The labels go at the same time, to spare a trip. If one of the two fails, the response does,
+    # and the labels are put back.
+    labels = {field: session.stored[WAITING + field] for field in fields}
+    session.taken |= {field: Notice(label, None) for field, label in labels.items()}
+    key, gone = session.store.key("notice", session.id), dict.fromkeys(fields)
+    held, _ = await asyncio.gather(
+        session.store.notifications.write(key, gone, session.ttl_s(), create=False),
+        put(session, session.id, dict.fromkeys(WAITING + field for field in fields)),
+    )
+    for field in fields:
+        del session.taken[field]
+    found = held or {}
+    session.taken |= {field: Notice(labels[field], value) for field, value in found.items()}
+    return found
 
-    _notifications: NotificationManager | None = None
 
-    @property
-    def notifications(self) -> NotificationManager:
-        """What this visitor is to be told once."""
-        if self._notifications is None:
-            visit = Visit.of(self)
-            if not visit.loaded:
-                raise RuntimeError(
-                    "self.notifications is used before it is loaded: "
-                    "your prepare() must `await super().prepare()`"
-                )
-            self._notifications = NotificationManager(self)
-            self._vary_by_cookie()
-        return self._notifications
-
-
-def _messages(fields: Fields) -> list[Message]:
+def _messages(labels: Mapping[str, list[Any]], values: Mapping[str, bytes | None]) -> list[Message]:
     messages = []
-    for field in sorted(fields):
-        match _decoded(fields[field], None):
-            case [value, str(category)]:
-                messages.append(Message(value, category))
-            case None:
-                pass  # _decoded has said so
-            case other:
-                log.warning("dropped a message: a %s in its place", type(other).__name__)
+    for field, label in labels.items():
+        raw = values.get(field)
+        if raw is not None:
+            try:
+                messages.append(Message(decode(raw), label[1]))
+            except BadRecord as error:
+                log.warning("dropped a notification: %s", error)
     return messages
-
-
-def _decoded(raw: bytes, default: Any) -> Any:
-    try:
-        return decode(raw)
-    except BadRecord as error:
-        log.warning("dropped a notification: %s", error)
-        return default

@@ -1,116 +1,135 @@
-"""A session's names and values in memory, and what has changed since they were loaded."""
+"""A session's record in the store: our own fields in it, when it ends, how a notice reaches it.
+
+Notices (notifications and flash messages) lie in a record of their own. The session's record has a
+label for each that waits, so that a page without any costs no trip to look for them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
-from .codec import IMMUTABLE, decode, decode_fields, encode
-from .engines import Fields
+from .codec import decode, decode_fields
+from .config import SessionConfig
 from .errors import BadRecord
+from .store import Store
 
 OWN: Final = ":"
 """What the names of our own fields begin with; a handler's names must not."""
 CREATED: Final = ":created"
-ACTIVE: Final = ":active"
-"""Of a session that is listed as a user's: its handle, and when its last use was noted."""
+USED: Final = ":used"
+"""When the session was last used, as far as that was noted. Seconds since the epoch."""
+IDLE: Final = ":idle"
+"""This session's own idle limit in seconds; absent: the application's."""
+PERSISTENT: Final = ":persistent"
+"""Whether the cookie outlives the browser; absent: as the application's settings say."""
+OWNER: Final = ":owner"
+"""The user it belongs to, its handle on the user's list, and since when."""
+WAITING: Final = ":waiting:"
+"""Begins the fields with the labels of waiting notices; the notice's own field follows."""
+
+ENDED: Final = "ended"
+MOVED: Final = "moved "
+"""Begins what the tombstone of a regenerated session says; the new id follows."""
 
 
-class Record:
-    """The session of one request. Nothing here touches the store."""
+class State(Enum):
+    """What a commit finds, and does."""
 
-    def __init__(self) -> None:
-        self._stored: Fields = {}
-        self._values: dict[str, Any] = {}
-        # Names that were assigned, deleted, or whose value was handed out and may be changed from
-        # outside: only these are compared at commit.
-        self._touched: set[str] = set()
+    NEW = "there is no record yet; it begins when something is stored in it"
+    ALIVE = "the record exists; changes are merged into it"
+    MOVED = "regenerate() was called: the record moves to a new id"
+    ENDED = "destroy() was called: the record goes"
+    LOST = "another request has ended it or changed its id: nothing is written"
 
-    def replace(self, fields: Fields) -> None:
-        """Take over what was loaded. Raises `BadRecord`, and keeps nothing, if it is not ours."""
-        self.forget()
-        values = decode_fields(fields)
-        if not isinstance(values.get(CREATED), int | float):
-            raise BadRecord(f"a record that began at {values.get(CREATED)!r}")
-        self._stored, self._values = fields, values
 
-    def forget(self) -> None:
-        """Be empty, with nothing to save."""
-        self._stored, self._values = {}, {}
-        self._touched.clear()
+class Notice(NamedTuple):
+    """A notification: `label` is its name and category, encoded.
 
-    @staticmethod
-    def check(name: object) -> None:
-        """Raise `TypeError` or `ValueError` unless a handler may use `name`."""
-        if type(name) is not str:
-            raise TypeError(f"the name of a session's value is a str, not {name!r}")
-        if name.startswith(OWN):
-            raise ValueError(f"the name {name!r} begins with {OWN!r}, which is for our own fields")
+    `value` is None where only the label is to be put back, as the value may still be there.
+    """
 
-    def get(self, name: str, default: Any = None) -> Any:
-        if name not in self._values or name.startswith(OWN):
-            return default
-        value = self._values[name]
-        if type(value) not in IMMUTABLE:
-            self._touched.add(name)
-        return value
+    label: bytes
+    value: bytes | None
 
-    def set(self, name: str, value: object) -> None:
-        encode(value)  # a value that cannot be kept is refused here, at the line that assigns it
-        self._values[name] = value
-        self._touched.add(name)
 
-    def remove(self, name: str) -> None:
-        del self._values[name]
-        self._touched.add(name)
+def owner_key(store: Store, user_id: str | int) -> str:
+    """Return the key of the record that lists a user's sessions."""
+    return store.key("owner", hashlib.sha256(str(user_id).encode()).hexdigest())
 
-    def hold(self, name: str, raw: bytes) -> None:
-        """Take over one value that the store is known to hold."""
-        self._stored[name] = raw
-        self._values[name] = decode(raw)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._values and not str(name).startswith(OWN)
+async def write_list(store: Store, user_id: str | int, changes: Mapping[str, bytes | None]) -> None:
+    """Change the list of a user's sessions: entries by session id, None for those that go."""
+    create = any(entry is not None for entry in changes.values())
+    life_s = store.config.absolute_timeout
+    await store.sessions.write(owner_key(store, user_id), changes, life_s, create=create)
 
-    def names(self) -> list[str]:
-        """Return the names that handlers have set, oldest first."""
-        return [name for name in self._values if not name.startswith(OWN)]
 
-    def begin(self, now: float) -> None:
-        """Note when the session began, in seconds since the epoch."""
-        self.set(CREATED, now)
+def life_s(
+    values: Mapping[str, Any], config: SessionConfig, now: float, *, used: float | None = None
+) -> float:
+    """Return for how many seconds the session lives if it is not used again; `used`: last use.
 
-    @property
-    def created(self) -> float:
-        """When the session began, in seconds since the epoch."""
-        began: float = self._values[CREATED]
-        return began
+    The store enforces the idle limit, by the record's time to live. Where our clock says that it is
+    over, the clock was set: a step of it must not end every session.
+    """
+    idle_s: float = values.get(IDLE) or config.idle_timeout
+    unused_s: float = now - (values[USED] if used is None else used)
+    left_s = idle_s - unused_s if 0 <= unused_s < idle_s else idle_s
+    created: float = values[CREATED]
+    return min(left_s, created + config.absolute_timeout - now)
 
-    def own(self, name: str) -> Any:
-        """Return one of our own fields, or None."""
-        return self._values.get(name)
 
-    def fields(self) -> Fields:
-        """Return the encodings that the store was last seen to hold, by name."""
-        return dict(self._stored)
+class Entry(NamedTuple):
+    """One session on its owner's list. Times are in seconds since the epoch."""
 
-    def stored(self, name: str) -> bytes | None:
-        """Return the encoding of `name` that the store was last seen to hold."""
-        return self._stored.get(name)
+    handle: str
+    agent: str
+    address: str
+    since: float
+    listed: float
 
-    def stored_as(self, changes: Mapping[str, bytes | None]) -> None:
-        """Note that the store now holds `changes`."""
-        for name, raw in changes.items():
-            if raw is None:
-                self._stored.pop(name, None)
-            else:
-                self._stored[name] = raw
 
-    def changes(self) -> dict[str, bytes | None]:
-        """Return what the store must be told: encodings by name, None for what is to go."""
-        changes: dict[str, bytes | None] = {}
-        for name in self._touched:
-            raw = encode(self._values[name]) if name in self._values else None
-            if raw != self._stored.get(name):
-                changes[name] = raw
-        return changes
+def entries(fields: Mapping[str, bytes]) -> dict[str, Entry]:
+    """Return the entries of an owner's list, by session id. What is malformed is left out."""
+    found = {}
+    for session_id, raw in fields.items():
+        with contextlib.suppress(BadRecord, TypeError):
+            found[session_id] = Entry(*decode(raw))
+    return found
+
+
+async def deliver(
+    store: Store,
+    session_id: str,
+    notices: Mapping[str, Notice],
+    changes: Mapping[str, bytes] | None = None,
+) -> bool:
+    """Store notices, and `changes` of its record, for a session that may be another visitor's.
+
+    Follows it where its id has moved. Does not count as use. Returns False, and delivers nothing,
+    where the session has ended.
+    """
+    labels = {WAITING + field: notice.label for field, notice in notices.items()}
+    unread = {field: each.value for field, each in notices.items() if each.value is not None}
+    for _ in range(10):  # a session that moves faster is not a person's
+        key = store.key("session", session_id)
+        snapshot = await store.sessions.load(key)
+        if snapshot is not None and (snapshot.ended or "").startswith(MOVED):
+            session_id = str(snapshot.ended).removeprefix(MOVED)
+            continue
+        if snapshot is None or snapshot.ended is not None:
+            return False
+        values = decode_fields(snapshot.fields)
+        ttl = max(1.0, life_s(values, store.config, store.clock()))
+        # The values first: whoever finds a label must find its value.
+        if unread:
+            box = store.key("notice", session_id)
+            await store.notifications.write(box, unread, ttl, create=True)
+        fields, seen = {**(changes or {}), **labels}, snapshot.version
+        if await store.sessions.write(key, fields, ttl, create=False, seen=seen) is not None:
+            return True
+    return False

@@ -1,175 +1,299 @@
-"""The session: a dictionary that belongs to one visitor and lives in the store.
+"""The session: a dictionary with a life of its own. trips.py has its trips to the store.
 
-`SessionMixin` gives a handler `self.session`. `SessionManager` is the same without the mixin:
-
-    async with SessionManager(self) as session:
-        session["theme"] = "dark"
+Knows no HTTP: handler.py makes one for each request, and puts its cookie into the response.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any, Final
+import asyncio
+import math
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
-from tornado.web import RequestHandler
+from .cookie import id_of
+from .dictionary import Dictionary
+from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, Notice, State, life_s
+from .store import Store
+from .trips import commit, find, modify
 
-from .codec import decode, encode
-from .errors import StoreUnavailable
-from .lifecycle import LifecycleMixin
-from .manager import Manager
-from .visit import Visit
-
-_TRIES: Final = 100
+_NOTED_EVERY_S: Final = 60
 _DAY_S: Final = 24 * 60 * 60
 
 
-class SessionManager(Manager, MutableMapping[str, Any]):
+class Client(NamedTuple):
+    """Who sent the request, for log lines and the user's list of sessions."""
+
+    address: str = ""
+    agent: str = ""
+    request_id: str = "-"
+
+
+class Session(Dictionary):
     """A visitor's session.
 
-    Reading and assigning happen in memory. What has changed, inside of values too, is saved when
-    the response is finished, before it leaves; only changed names travel. Two requests that change
-    different names of one session never undo each other. A session exists, and its cookie is set,
-    once something is stored in it.
+    Reading and assigning happen in memory. What has changed, inside of values too, is saved by
+    `save()`, which the mixins call before the response leaves; only changed names travel. Two
+    requests that change different names of one session never undo each other. A session exists,
+    and its cookie is set, once something is stored in it.
     """
 
-    def __init__(self, handler: RequestHandler) -> None:
-        super().__init__(handler)
-        self._record = self._visit.record
-
-    @property
-    def key(self) -> str:
-        """What the store will know this session by after the commit. Not for the visitor's eyes."""
-        return self._visit.store.key("session", self._visit.next_id())
-
-    @property
-    def alias(self) -> str:
-        """What log lines call this session: it leads back neither to the id nor to the key. "-" where
-        there is none.
+    def __init__(self, store: Store, cookies: str, client: Client, *, drops_if_lost: bool) -> None:
+        """`cookies` is the request's Cookie header. `drops_if_lost`: a change of a session that
+        another request has ended is dropped with a line in the log, instead of raising.
         """
-        visit = self._visit
-        return "-" if visit.id is None else visit.store.alias(visit.id)
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self:
-            raise KeyError(name)
-        return self._record.get(name)
-
-    def __setitem__(self, name: str, value: object) -> None:
-        """Set `name`. Raises `TypeError` for a value that could not be given back as it is."""
-        self._record.check(name)
-        self._visit.check_can_begin()
-        self._record.set(name, value)
-
-    def __delitem__(self, name: str) -> None:
-        if name not in self:
-            raise KeyError(name)
-        self._record.remove(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._record
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._record.names())
-
-    def __len__(self) -> int:
-        return len(self._record.names())
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of `name`, or `default` where there is none. None and 0 are values."""
-        return self._record.get(name, default)
-
-    def set(self, name: str, value: object) -> None:
-        """Set `name`, as `session[name] = value` does."""
-        self[name] = value
-
-    def delete(self, *names: str) -> None:
-        """Remove the names. Those that are not there are passed over."""
-        for name in names:
-            self.pop(name, None)
+        super().__init__()
+        self.store = store
+        self.client = client
+        self.drops_if_lost = drops_if_lost
+        self.state: State | None = None
+        """None until it is loaded."""
+        self.id: str | None = None
+        """The hash of the token whose record was found alive, or has begun."""
+        self.token = ""
+        self.sets_cookie = self.clears_cookie = False
+        """What the response must do with the cookie."""
+        self.closed = ""
+        """Why nothing can be changed any more; "" while it can."""
+        self.outgoing: dict[str, Notice] = {}
+        """Notices to store at the commit, by field; `unwanted` are stored ones that go."""
+        self.unwanted: set[str] = set()
+        self.taken: dict[str, Notice] = {}
+        """Notices that were read, to be put back if the response fails."""
+        self.version: Any = None
+        """The engine's own, of the record as it was loaded."""
+        self._cookies = cookies
+        self._saving = asyncio.Lock()
 
     async def modify(
         self, name: str, function: Callable[[Any], object], default: object = None
     ) -> Any:
         """Set `name` to `function(its value)`, and lose no other request's change of it.
 
-        `function` gets the stored value, or `default`, and is called again if another request was
-        faster, so it should do nothing else. What was changed before in this request is saved
-        first. Returns the new value, which is visible to others at once. If the session was ended
-        meanwhile, nothing is written.
+        `function` gets the stored value, or `default`, and returns the new one. It is called again
+        if another request was faster, so it should do nothing else. What was changed before in
+        this request is saved first. Returns the new value, which is visible to others at once.
+        Raises `TypeError` if the function returns None, `SessionLost` if the session has ended.
         """
-        visit, record = self._visit, self._record
-        record.check(name)
-        await visit.save()
-        if visit.id is None:
-            self[name] = function(decode(encode(default)))
-            await visit.save()
-            return record.get(name)
-        key = self.key
-        lock = visit.store.lock(key)
-        late = lock.locked()
-        async with lock:
-            for attempt in range(_TRIES):
-                if late or attempt:
-                    await visit.reload()
-                old = record.stored(name)
-                new = encode(function(decode(encode(default) if old is None else old)))
-                if visit.id is None:
-                    return decode(new)
-                if await visit.swap(name, old, new):
-                    return record.get(name)
-        raise StoreUnavailable(visit.store.address, "others kept changing the session")
+        return await modify(self, name, function, default)
 
-    def regenerate(self) -> None:
-        """Change the session's id at the commit; its data and pending notifications stay.
+    @property
+    def new(self) -> bool:
+        """Whether this visitor has no session yet."""
+        self.check_loaded()
+        return self.id is None
 
-        Call it when rights change, at login above all: an id that somebody planted or saw before
-        is then worth nothing. The limits of its life go on counting.
+    @property
+    def created(self) -> datetime | None:
+        """When the session began; None if there is none yet."""
+        return self._moment(CREATED)
+
+    @property
+    def last_used(self) -> datetime | None:
+        """When it was last used, as far as that is noted: once a minute, or once in a hundredth of
+        its idle limit. None if there is none yet.
         """
-        self._visit.regenerate()
+        return self._moment(USED)
 
-    def destroy(self) -> None:
-        """End the session at the commit: record gone, cookie expired.
-
-        It is empty at once; what is set afterwards begins a new one. Pending notifications reach
-        the visitor's next page.
+    @property
+    def alias(self) -> str:
+        """What log lines call it ("-" if there is none). It leads back neither to the cookie nor
+        to the record.
         """
-        self._visit.destroy()
+        return "-" if self.id is None else self.store.alias(self.id)
+
+    @property
+    def handle(self) -> str:
+        """Names it on its owner's list, without opening it; "" if it has no owner."""
+        return str((self.own(OWNER) or (None, ""))[1])
+
+    @property
+    def owner(self) -> str | int | None:
+        """The id of the user whose session this is; None: nobody's.
+
+        Assigning lists the session under that user, who can then see and end it (see `Owner`);
+        None takes it off the list. `regenerate` keeps it.
+        """
+        user_id: str | int | None = (self.own(OWNER) or (None,))[0]
+        return user_id
+
+    @owner.setter
+    def owner(self, user_id: str | int | None) -> None:
+        if user_id is not None and type(user_id) not in (str, int):
+            raise TypeError(f"session.owner is {user_id!r}: write the user's id, a str or an int")
+        self.check_writable()
+        if user_id != self.owner:
+            listed = [user_id, secrets.token_urlsafe(9), self.store.clock()]
+            self.set_own(OWNER, None if user_id is None else listed)
+
+    def expire(self, idle_s: float | None = None, *, persistent: bool | None = None) -> None:
+        """Give this session an idle limit of its own, in seconds, which the store enforces.
+
+        `persistent`: whether its cookie outlives the browser. None: as the settings say. Nothing
+        outlives `absolute_timeout`. `regenerate` keeps it. Raises `ValueError` for a limit that
+        cannot be kept.
+        """
+        longest = self.store.config.absolute_timeout
+        if idle_s is not None and not (
+            type(idle_s) in (int, float) and math.isfinite(idle_s) and 1 <= idle_s <= longest
+        ):
+            raise ValueError(
+                f"a session cannot live for {idle_s!r} s unused: write 1 to {longest:g} "
+                "(absolute_timeout), or None for the idle_timeout of the settings"
+            )
+        self.check_open()
+        self.set_own(IDLE, idle_s)
+        self.set_own(PERSISTENT, persistent)
 
     def remember(self, days: float | None) -> None:
         """Let the session outlive the browser, for `days` without use; None takes that back.
 
-        It never outlives `absolute_timeout`. Survives `regenerate`.
+        Raises `ValueError` for a time that cannot be kept.
         """
-        self._visit.remember(None if days is None else round(days * _DAY_S))
+        if days is None:
+            self.expire()
+        else:
+            self.expire(days * _DAY_S, persistent=True)
+
+    def regenerate(self) -> None:
+        """Change the session's id at the commit; data, notifications, owner and limits stay.
+
+        Call it when rights change, at login above all: an id that somebody planted or saw before
+        is then worth nothing. The old id is dead at once.
+        """
+        self.check_open()
+        if self.state is State.ALIVE:
+            self.state = State.MOVED
+        elif self.state is State.LOST:  # a login with an id from before another login
+            self.state, self.id = State.NEW, None
+
+    def destroy(self) -> None:
+        """End the session at the commit: record gone, cookie expired.
+
+        It is empty at once; what is set afterwards begins a new one. Notifications that wait reach
+        the visitor's next page.
+        """
+        self.check_open()
+        if self.state in (State.ALIVE, State.MOVED):
+            self.state = State.ENDED
+        self.forget()
 
     async def save(self) -> None:
-        """Commit now: for streams, long polling and WebSockets.
+        """Commit now: for streams, long polling, WebSockets and jobs.
 
-        Raises `RuntimeError` where a cookie would be needed and the headers are sent, and
-        `StoreUnavailable` where nothing is known to be saved.
+        Raises `SessionLost` if another request has ended the session; `RuntimeError` if a cookie is
+        needed and the headers are sent; `StoreUnavailable` if nothing is known to be saved.
         """
-        await self._visit.save()
+        self.check_loaded()
+        async with self._saving:
+            await commit(self)
 
-    async def reload(self) -> None:
-        """Read again what other requests have stored; what was changed and not saved is lost."""
-        await self._visit.reload()
+    async def reload(self, *, touch: bool = True) -> None:
+        """Read again what other requests have stored; what was changed and not saved is lost.
 
+        `touch=False`: a look that does not count as use, for loops that wait for news.
+        """
+        self.check_loaded()
+        async with self._saving:
+            self.forget()
+            if self.id is not None:
+                found = await find(self, self.id)
+                self.state = State.ALIVE if found is State.ALIVE else State.LOST
+        if touch and self.use_is_due():
+            await self.save()
 
-class SessionMixin(LifecycleMixin):
-    """Gives a handler `self.session`. Write it before the handler class in the bases."""
+    # For the package itself
 
-    _session: SessionManager | None = None
+    async def load(self) -> None:
+        """Find the session of the request's cookies. One trip each; none without a good cookie."""
+        if self.state is not None:
+            return
+        lost = False
+        tokens = self.store.signer.tokens(self._cookies)
+        for token in tokens:
+            found = await find(self, id_of(token))
+            if found is State.ALIVE:
+                self.state, self.token = found, token
+                return
+            lost = lost or found is State.LOST
+        # Of an id that was ended or moved a moment ago the browser may have the successor by now,
+        # which no cookie in this response must replace.
+        self.state = State.LOST if lost else State.NEW
+        self.clears_cookie = bool(tokens) and not lost
 
-    @property
-    def session(self) -> SessionManager:
-        """This visitor's session, as a dictionary."""
-        if self._session is None:
-            visit = Visit.of(self)
-            if not visit.loaded:
-                raise RuntimeError(
-                    "self.session is read before it is loaded: "
-                    "your prepare() must `await super().prepare()`"
-                )
-            self._session = SessionManager(self)
-            self._vary_by_cookie()
-        return self._session
+    def unsaved(self) -> bool:
+        """Whether something was changed. Raises `TypeError` for a value that cannot be kept."""
+        if self.state in (State.MOVED, State.ENDED):
+            return True
+        if self.state is State.ALIVE:
+            return bool(self.outgoing or self.unwanted or self.changes())
+        return bool(self.state and (self.outgoing or self or self.owner is not None))
+
+    def use_is_due(self) -> bool:
+        """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
+        if self.state is not State.ALIVE:
+            return False
+        idle_s = self._values.get(IDLE) or self.store.config.idle_timeout
+        return bool(self.store.clock() - self._values[USED] >= min(_NOTED_EVERY_S, idle_s / 100))
+
+    def discard(self) -> None:
+        """Forget what was changed and not saved, because the response has failed."""
+        if self.state in (State.MOVED, State.ENDED):
+            self.state = State.ALIVE
+        self.replace(self.stored)
+        self.outgoing, self.unwanted = {}, set()
+
+    def forget(self) -> None:
+        """Reset to an empty session with no pending changes; outgoing notices stay."""
+        self.replace({})
+        self.unwanted, self.version = set(), None
+
+    def cookie_expires(self) -> float | None:
+        """Return when the cookie expires, in seconds since the epoch; None: with the browser."""
+        config, persistent = self.store.config, self.own(PERSISTENT)
+        if persistent is False or (persistent is None and config.cookie.lifetime_s is None):
+            return None
+        life_s = self.own(IDLE) or config.cookie.lifetime_s or config.idle_timeout
+        limit: float = self.own(CREATED) + config.absolute_timeout
+        return min(self.store.clock() + life_s, limit)
+
+    def life_s(self) -> float:
+        """Return for how many seconds the record lives on as it was loaded; 0 or less: none."""
+        return life_s(self._values, self.store.config, self.store.clock())
+
+    def ttl_s(self) -> float:
+        """Return for how many seconds a record that is written now lives without use."""
+        now = self.store.clock()
+        return max(1.0, life_s(self._values, self.store.config, now, used=now))
+
+    def can_set_cookie(self) -> bool:
+        """Whether there is a response that can still carry a cookie."""
+        return False
+
+    def check_loaded(self) -> None:
+        if self.state is None:
+            raise RuntimeError("the session is not loaded: `await session.load()` first")
+
+    def check_open(self) -> None:
+        """Raise if a change could not be saved any more."""
+        self.check_loaded()
+        if self.closed:
+            raise RuntimeError(self.closed)
+
+    def check_writable(self) -> None:
+        self.check_open()
+        if self.state in (State.NEW, State.ENDED):
+            self.check_can_begin()
+
+    def check_can_begin(self) -> None:
+        """Raise if a session cannot begin any more."""
+        if not self.can_set_cookie():
+            raise RuntimeError(
+                "a session cannot begin after the headers are sent, because it needs a cookie: "
+                "store something before the first flush(), or before a WebSocket opens"
+            )
+
+    def _moment(self, name: str) -> datetime | None:
+        at = self.own(name) if self.id is not None else None
+        return None if at is None else datetime.fromtimestamp(at, UTC)

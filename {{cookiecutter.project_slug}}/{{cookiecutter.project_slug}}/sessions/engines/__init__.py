@@ -1,6 +1,10 @@
-"""The engines: where records are kept. All honour one contract, `base.Engine`."""
+"""Engines keep records: one contract, `base.Engine`, and one module for each store.
 
-from .base import Engine, Fields
+To add a store: subclass `Engine`, list the class in `ENGINES`, and run tests/sessions/test_engines.py
+on it.
+"""
+
+from .base import Engine, Fields, Snapshot
 from .memcached import MemcachedEngine  # engine: memcached
 from .memory import MemoryEngine
 from .redis import RedisEngine  # engine: redis
@@ -11,4 +15,4 @@ ENGINES: dict[str, type[Engine]] = {
     "redis": RedisEngine,  # engine: redis
 }
 
-__all__ = ["ENGINES", "Engine", "Fields"]
+__all__ = ["ENGINES", "Engine", "Fields", "Snapshot"]

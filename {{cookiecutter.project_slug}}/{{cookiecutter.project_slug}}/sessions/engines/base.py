@@ -1,7 +1,7 @@
 """The contract of an engine.
 
-A record is a set of named byte fields with one time to live. Sessions, notifications, the index of
-active sessions and login throttles are all records. A record that is unknown, expired or malformed
+A record is a set of named byte fields with one time to live. Sessions, notifications, the list of a
+user's sessions and login throttles are all records. A record that is unknown, expired or malformed
 is "not there", which is a value; a store that does not answer is `StoreUnavailable`.
 """
 
@@ -9,19 +9,104 @@ from __future__ import annotations
 
 import difflib
 import logging
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, NamedTuple
 
 Fields = dict[str, bytes]
-"""A record's content, by field name."""
+"""A record's content by field name. A name is any text, a value any bytes."""
+
+TOMBSTONE_S: Final = 60.0
+"""How long an ended record cannot be created again: longer than the slowest request."""
 
 log = logging.getLogger(__package__)
 
 
-def unknown_names(where: str, given: Mapping[str, Any], known: Sequence[str]) -> list[str]:
+class Snapshot(NamedTuple):
+    """A record as `load` found it."""
+
+    fields: Fields
+    """Empty if the record has ended."""
+    version: Any = None
+    """Opaque. Hand it to `write(seen=...)`: it saves a trip where records are compared as a whole."""
+    ended: str | None = None
+    """The `why` of `end`, if the record has ended within the last `TOMBSTONE_S` seconds."""
+
+
+class Engine(ABC):
+    """Keeps records. One engine serves a whole application; no call ever blocks the event loop.
+
+    Every call returns or raises `StoreUnavailable` within the engine's `timeout_s` seconds,
+    connecting included, and sends nothing twice that changes a record. Connections belong to one
+    event loop of one process: an engine may be used by several loops, and after a fork.
+    """
+
+    name: ClassVar[str]
+    """What `settings["pycket"]["engine"]` calls it."""
+
+    address: str
+    """Where the store is, human-readable, without a password."""
+
+    @classmethod
+    @abstractmethod
+    def faults(cls, storage: Mapping[str, Any]) -> list[str]:
+        """Return everything that is wrong with `settings["pycket"]["storage"]`, a sentence each."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> Engine:
+        """Return an engine for `role`, "sessions" or "notifications". Connects on first use."""
+
+    @abstractmethod
+    async def load(self, key: str) -> Snapshot | None:
+        """Return the record, or None if there is none."""
+
+    @abstractmethod
+    async def write(
+        self,
+        key: str,
+        changes: Mapping[str, bytes | None],
+        ttl: float,
+        *,
+        create: bool,
+        expect: Mapping[str, bytes | None] | None = None,
+        seen: Any = None,
+    ) -> Fields | None:
+        """Merge `changes` into the record, and let it live for `ttl` seconds, in one atomic step.
+
+        None removes a field; a record without fields is gone. Returns what the removed fields held:
+        of any number of concurrent writers that remove a field, one gets its value.
+
+        Returns None if nothing was written: there is no record and `create` is False, or it has
+        ended, or a field does not hold what `expect` says (None: it is absent). `seen` is the
+        `version` of a snapshot, never needed and never wrong.
+
+        Raises `SessionTooLarge` if the record would not fit into the store.
+        """
+
+    @abstractmethod
+    async def end(self, key: str, why: str) -> Fields:
+        """Remove the record and return what it held: {} if it had ended, or there was none.
+
+        For `TOMBSTONE_S` seconds no write creates it again, and `load` returns the first `why`.
+        """
+
+    @abstractmethod
+    async def ping(self, key: str = "ping") -> None:
+        """Return when every server has answered and permits what the engine needs.
+
+        Writes at `key` where a store may refuse that. Raises `StoreUnavailable`, whose `cause` and
+        `cure` say what is wrong and what to do.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Wait for the requests under way, then hang up. Using the engine again connects again."""
+
+
+def unknown_names(where: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return a fault for each name in `given` that is not `known`, with the nearest that is."""
+    known = sorted(known)
     faults = []
     for name in given:
         if name not in known:
@@ -31,102 +116,16 @@ def unknown_names(where: str, given: Mapping[str, Any], known: Sequence[str]) ->
     return faults
 
 
-class Engine(ABC):
-    """Keeps records. One engine serves a whole application; no call ever blocks the event loop.
-
-    Every call ends within the engine's `timeout_s` seconds. `ttl` is a record's time to live in
-    seconds, set in the same atomic step as its content: no record is ever without one.
-    """
-
-    name: ClassVar[str]
-    """What `settings["pycket"]["engine"]` calls it."""
-
-    address: str
-    """Where the store is, for people."""
-
-    @classmethod
-    @abstractmethod
-    def faults(cls, storage: Mapping[str, Any]) -> list[str]:
-        """Say everything that is wrong with `settings["pycket"]["storage"]`, one sentence each."""
-
-    @classmethod
-    @abstractmethod
-    def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> Engine:
-        """Return an engine for `role`, "sessions" or "notifications". Connects on first use."""
-
-    @abstractmethod
-    async def load(self, key: str, ttl: float | None = None) -> Fields:
-        """Return the record, or {} where there is none. A `ttl` extends the life of a record."""
-
-    @abstractmethod
-    async def save(
-        self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
-    ) -> bool:
-        """Merge `changes` into the record; None removes a field.
-
-        Returns False, and writes nothing, where there is no record and `create` is False.
-        """
-
-    @abstractmethod
-    async def take(self, key: str, *fields: str) -> Fields:
-        """Remove the named fields, or the whole record, and return what they held.
-
-        Of any number of concurrent takers exactly one gets a field. Never sent twice.
-        """
-
-    @abstractmethod
-    async def swap(
-        self,
-        key: str,
-        field: str,
-        old: bytes | None,
-        new: bytes | None,
-        ttl: float,
-        *,
-        create: bool,
-    ) -> bool:
-        """Set one field to `new` if it still holds `old`; None stands for absent.
-
-        Returns False, and writes nothing, where it holds something else, or where there is no
-        record and `create` is False. Never sent twice.
-        """
-
-    @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Remove the record, if there is one."""
-
-    @abstractmethod
-    async def ping(self) -> None:
-        """Return when the store has answered; `StoreUnavailable` where it does not."""
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Wait for the trips under way, and hang up. The engine is not used afterwards."""
-
-
-class Extensions:
-    """Spares a reading request the command that extends its record.
-
-    A life that was extended to `ttl` within the last hundredth of `ttl` is left as it is: a record
-    may so end by that much earlier than its last use says, never later.
-    """
-
-    _SLACK: Final = 0.01
-    _MOST_KEYS: Final = 20_000
-
-    def __init__(self) -> None:
-        self._done: dict[str, tuple[float, float]] = {}
-
-    def due(self, key: str, ttl: float) -> bool:
-        """Whether the record is to be extended; if so, it counts as done."""
-        until, extended_to = self._done.get(key, (0.0, 0.0))
-        if time.monotonic() < until and extended_to == ttl:
-            return False
-        self.done(key, ttl)
-        return True
-
-    def done(self, key: str, ttl: float) -> None:
-        """Note that the record was given a life of `ttl` by a write."""
-        if len(self._done) >= self._MOST_KEYS:
-            self._done.clear()
-        self._done[key] = (time.monotonic() + ttl * self._SLACK, ttl)
+def updated(
+    fields: Fields, changes: Mapping[str, bytes | None], expect: Mapping[str, bytes | None] | None
+) -> tuple[Fields, Fields] | None:
+    """Return `fields` with `changes`, and what the removed ones held; None if `expect` fails."""
+    if expect and any(fields.get(name) != value for name, value in expect.items()):
+        return None
+    after, removed = dict(fields), {}
+    for name, value in changes.items():
+        if value is not None:
+            after[name] = value
+        elif name in after:
+            removed[name] = after.pop(name)
+    return after, removed

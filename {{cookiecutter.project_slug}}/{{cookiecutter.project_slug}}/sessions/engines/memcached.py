@@ -1,365 +1,293 @@
-"""Records as MessagePack maps in Memcached.
+"""Records as MessagePack in Memcached.
 
 Memcached knows whole values, so every change is read, change, compare-and-swap, and again if
-another process was faster. Changes of one record in this process wait for each other.
-
-Only long records are written in parts: what a request changes is appended to them, which memcached
-does in one step, and the next change of one that has grown by a quarter writes it anew.
+another process was faster. All records of a visitor lie on one server, and no other server takes
+over: a server that comes back with its old content would bring ended sessions back. Restart a
+server that was unreachable, which empties it, before it serves again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import math
 import re
-import struct
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
-from ..errors import BadRecord, SessionTooLarge, StoreUnavailable
-from .base import Engine, Extensions, Fields, log, unknown_names
-from .memcached_wire import Answer, Item, Servers, exptime
+from ..errors import SessionTooLarge, StoreUnavailable
+from .base import TOMBSTONE_S, Engine, Fields, Snapshot, log, unknown_names, updated
+from .connection import Connections
+from .memcached_connection import Item, MemcachedConnection, Server, parsed
 
 _ITEM_BYTES: Final = 1024 * 1024
 """memcached's default limit (-I) for an item, which is key, value and header together."""
 _HEADER_BYTES: Final = 512
-
-_REMEMBERED: Final = 2000
-"""How many loaded items are remembered, until they are written; with the next limit, 8 MB."""
-_REMEMBERED_BYTES: Final = 4096
-"""What is longer is a long record."""
-_GROWTH: Final = 0.25
-"""How much a long record may grow by what is appended, as a part of what it was."""
-
-_PLAIN: Final = re.compile(r"[!-~]{1,240}")
-_KNOWN: Final = ("servers", "failover", "max_item_bytes")
-
-Decision = Callable[[Fields | None], tuple[Fields, Any] | None]
-"""From a record, or None where there is none, to the record to write and what to return; None
-leaves all as it is."""
+_RELATIVE_S: Final = 30 * 24 * 60 * 60
+"""memcached reads a longer time to live as a date."""
+_PLAIN: Final = re.compile(r"[!-~]{1,250}")
+_DEFAULT: Final = ("localhost:11211",)
 
 
 class _Record(msgspec.Struct, array_like=True):
-    """What lies under a key. What was appended to it has the same form; the last word counts."""
+    """What lies under a key. A tombstone has a reason in `ended`, and no fields."""
 
-    expires: float
-    """Seconds since the epoch: memcached does not tell an item's time to live."""
     fields: Fields
+    ended: str | None = None
 
 
-class _Known(NamedTuple):
-    """A record as it was found, and the number that a `cas` must name. None where there is none."""
+class _Found(NamedTuple):
+    """What lies under a key: None if this package did not write it; and the number for a `cas`."""
 
     record: _Record | None
-    cas: str | None
-
-
-_ABSENT: Final = _Known(None, None)
+    cas: bytes
 
 
 class MemcachedEngine(Engine):
     name: ClassVar[str] = "memcached"
 
     def __init__(
-        self,
-        servers: Sequence[str],
-        timeout_s: float,
-        *,
-        failover: bool = False,
-        max_item_bytes: int = _ITEM_BYTES,
+        self, servers: Sequence[Any], timeout_s: float, *, max_item_bytes: int = _ITEM_BYTES
     ) -> None:
-        self.address = f"memcached://{','.join(servers)}"
-        self._servers = Servers(servers, self.address, timeout_s, failover=failover)
+        """`servers` as python-memcached takes them; see `faults`."""
+        self._servers = parsed(servers)
+        self.address = f"memcached://{','.join(server.name for server in self._servers)}"
         self._timeout_s = timeout_s
-        self._most_bytes = max_item_bytes - _HEADER_BYTES
-        self._extensions = Extensions()
-        self._loaded: dict[str, _Known] = {}
-        self._long: set[str] = set()
-        """Names of long records that were loaded, and can be appended to."""
+        self._limit_bytes = max_item_bytes - _HEADER_BYTES
+        self._connections = Connections(self._connect)
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
-        faults = unknown_names("storage", storage, _KNOWN)
-        servers = storage.get("servers", ("localhost:11211",))
-        if isinstance(servers, str) or not isinstance(servers, Sequence) or not servers:
-            faults.append(
-                f"storage['servers'] is {servers!r}: write a list such as ['localhost:11211']"
-            )
+        faults = unknown_names("storage", storage, ("servers", "max_item_bytes"))
+        servers = storage.get("servers", _DEFAULT)
+        if not isinstance(servers, list | tuple) or not servers:
+            faults.append(f"storage['servers'] is {servers!r}: write a list: ['localhost:11211']")
         else:
             faults += [fault for server in servers if (fault := _server_fault(server))]
+            names = [
+                each[0] if isinstance(each, list | tuple) and each else each for each in servers
+            ]
+            faults += [
+                f"storage['servers'] names {name!r} twice: write ({name!r}, 2) for a larger share"
+                for position, name in enumerate(names)
+                if name in names[:position]
+            ]
         most = storage.get("max_item_bytes", _ITEM_BYTES)
         if type(most) is not int or most <= _HEADER_BYTES:
-            faults.append(f"storage['max_item_bytes'] is {most!r}: write what memcached's -I says")
-        failover = storage.get("failover", False)
-        if type(failover) is not bool:
-            faults.append(f"storage['failover'] is {failover!r}: write True or False")
+            faults.append(
+                f"storage['max_item_bytes'] is {most!r}: write what memcached's -I says, in bytes"
+            )
         return faults
 
     @classmethod
     def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> MemcachedEngine:
-        """Return an engine. Sessions and notifications lie apart by the prefixes of their keys."""
-        return cls(
-            tuple(storage.get("servers", ("localhost:11211",))),
-            timeout_s,
-            failover=storage.get("failover", False),
-            max_item_bytes=storage.get("max_item_bytes", _ITEM_BYTES),
-        )
+        """Return an engine. Sessions and notifications are apart by the prefixes of their keys."""
+        most = storage.get("max_item_bytes", _ITEM_BYTES)
+        return cls(storage.get("servers", _DEFAULT), timeout_s, max_item_bytes=most)
 
-    async def load(self, key: str, ttl: float | None = None) -> Fields:
-        name = _name(key)
-        if ttl is not None:
-            self._extend(key, ttl)
-        known = await self._get(name)
-        if known.record is None:
-            if known.cas is not None:
-                await self._change(key, None, lambda fields: None)  # removes what is not ours
-            return {}
-        return known.record.fields.copy()
+    async def load(self, key: str) -> Snapshot | None:
+        found = await self._get(key, self._due())
+        if found is None or found.record is None:
+            return None
+        return Snapshot(dict(found.record.fields), found, found.record.ended)
 
-    async def save(
-        self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
-    ) -> bool:
-        kept = {name: value for name, value in changes.items() if value is not None}
-        if len(kept) == len(changes) and await self._append(key, kept, ttl):
-            return True
-        self._extensions.done(key, ttl)
-
-        def merge(fields: Fields | None) -> tuple[Fields, bool] | None:
-            if fields is None and not create:
-                return None
-            merged = {**(fields or {}), **changes}
-            return {name: value for name, value in merged.items() if value is not None}, True
-
-        return await self._change(key, ttl, merge, new=create) is not None
-
-    async def take(self, key: str, *fields: str) -> Fields:
-        if not fields:
-            return await self._take_all(_name(key))
-
-        def remove(record: Fields | None) -> tuple[Fields, Fields] | None:
-            taken = {name: record[name] for name in fields if name in record} if record else {}
-            if not record or not taken:
-                return None
-            return {name: value for name, value in record.items() if name not in taken}, taken
-
-        return await self._change(key, None, remove) or {}
-
-    async def swap(
+    async def write(
         self,
         key: str,
-        field: str,
-        old: bytes | None,
-        new: bytes | None,
+        changes: Mapping[str, bytes | None],
         ttl: float,
         *,
         create: bool,
-    ) -> bool:
-        self._extensions.done(key, ttl)
+        expect: Mapping[str, bytes | None] | None = None,
+        seen: Any = None,
+    ) -> Fields | None:
+        """See `Engine.write`. `ttl` is rounded up to whole seconds."""
+        due = self._due()
+        async with self._lock(key, due):
+            found: _Found | None = seen or await self._get(key, due)
+            certain = seen is None
+            while True:
+                record = found.record if found else None
+                change = None
+                if record is None or record.ended is None:
+                    fields = record.fields if record else {}
+                    change = updated(fields, changes, expect) if record or create else None
+                if change is None:
+                    if certain:
+                        return None
+                else:
+                    after, removed = change
+                    nothing = found is None and not after
+                    if nothing or await self._store(key, _Record(after), ttl, found, due):
+                        return removed
+                found, certain = await self._get(key, due), True
 
-        def exchange(fields: Fields | None) -> tuple[Fields, bool] | None:
-            if fields is None and not create:
-                return None
-            kept = dict(fields or {})
-            if kept.pop(field, None) != old:
-                return None
-            return (kept if new is None else {**kept, field: new}), True
+    async def end(self, key: str, why: str) -> Fields:
+        due = self._due()
+        async with self._lock(key, due):
+            while True:
+                found = await self._get(key, due)
+                record = found.record if found else None
+                if record and record.ended is not None:
+                    return {}
+                try:
+                    stored = await self._store(key, _Record({}, why), TOMBSTONE_S, found, due)
+                except StoreUnavailable as error:
+                    if "out of memory" not in error.cause:
+                        raise
+                    return await self._expire(key, due)  # a logout must not fail for that
+                if stored:
+                    return record.fields if record else {}
 
-        return await self._change(key, ttl, exchange, new=create and old is None) is not None
-
-    async def delete(self, key: str) -> None:
-        name = _name(key)
-        self._loaded.pop(name, None)
-        answer = await self._servers.ask(name, f"delete {name}\r\n".encode())
-        self._check(answer, b"DELETED", b"NOT_FOUND")
-
-    async def ping(self) -> None:
-        self._check(await self._servers.ask("ping", b"version\r\n"), b"VERSION")
+    async def ping(self, key: str = "ping") -> None:
+        due = self._due()
+        asked = (self._ask(each, "version", "", due, repeatable=True) for each in self._servers)
+        for reply in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(reply, BaseException):
+                raise reply
 
     async def close(self) -> None:
-        await self._servers.close()
+        await self._connections.close()
 
-    async def _get(self, name: str) -> _Known:
-        answer = await self._servers.ask(name, f"gets {name}\r\n".encode())
-        if not isinstance(answer, Item):
-            self._check(answer, b"END")
-            return _ABSENT
-        known = _Known(_record(answer), answer.cas)
-        self._long.discard(name)
-        if len(answer.value) > _REMEMBERED_BYTES:
-            if known.record is not None and _growth(answer.value) <= _GROWTH:
-                if len(self._long) >= _REMEMBERED:
-                    self._long.clear()
-                self._long.add(name)
-        else:
-            if len(self._loaded) >= _REMEMBERED:
-                self._loaded.clear()
-            self._loaded[name] = known
-        return known
+    @contextlib.asynccontextmanager
+    async def _lock(self, key: str, due: float) -> AsyncIterator[None]:
+        """Let the changes of one record in this process wait for each other.
 
-    def _extend(self, key: str, ttl: float) -> None:
-        """Extend the record's life with whatever is asked next."""
-        if self._extensions.due(key, ttl):
-            name = _name(key)
-            self._servers.tell(name, f"touch {name} {exptime(ttl)}\r\n".encode())
-
-    async def _append(self, key: str, fields: Fields, ttl: float) -> bool:
-        """Append the fields to a long record that was loaded; False where that cannot be done.
-
-        It is done once for each time that the record was loaded, so that its growth is seen.
+        Without it N of them would take N * N / 2 trips, as all but one lose each round.
         """
-        name = _name(key)
-        if name not in self._long:
-            return False
-        self._long.discard(name)
-        self._extend(key, ttl)
-        data = _framed(_encoder.encode(_Record(time.time() + ttl, fields)))
-        command = f"append {name} 0 0 {len(data)}\r\n".encode() + data + b"\r\n"
-        # Not stored: the record has gone, or there is no room for more. Reading it anew will tell.
-        return await self._servers.ask(name, command) == b"STORED"
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        try:
+            async with asyncio.timeout_at(due):
+                await lock.acquire()
+        except TimeoutError:
+            cause = f"the record was busy for {self._timeout_s:g} s"
+            raise StoreUnavailable(self.address, cause) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
-    async def _take_all(self, name: str) -> Fields:
-        """Get the record and let it expire, which memcached does in one step."""
-        self._loaded.pop(name, None)
-        answer = await self._servers.ask(name, f"gats -1 {name}\r\n".encode())
-        if not isinstance(answer, Item):
-            self._check(answer, b"END")
-            return {}
-        record = _record(answer)
+    async def _get(self, key: str, due: float) -> _Found | None:
+        reply = await self._ask(self._server(key), "gets", _name(key), due, repeatable=True)
+        return _Found(_record(reply), reply.cas) if isinstance(reply, Item) else None
+
+    async def _store(
+        self, key: str, record: _Record, ttl: float, found: _Found | None, due: float
+    ) -> bool:
+        """Put `record` in the place of `found`. Returns False if something else is there by now."""
+        data = _encoder.encode(record)
+        if len(data) > self._limit_bytes:
+            raise SessionTooLarge(len(data), self._limit_bytes)
+        # A record without fields expires at once: a delete that compares.
+        life = _exptime(ttl) if record.fields or record.ended is not None else -1
+        verb, number = ("cas", f" {found.cas.decode()}") if found else ("add", "")
+        rest = f" 0 {life} {len(data)}{number}\r\n".encode() + data + b"\r\n"
+        line: bytes = await self._ask(self._server(key), verb, _name(key), due, rest)
+        if b"too large" in line:
+            raise SessionTooLarge(len(data), self._limit_bytes)
+        if line.startswith(b"SERVER_ERROR"):
+            cure = "give it more memory (-m), or run it without -M" if b"memory" in line else ""
+            raise StoreUnavailable(self.address, line.decode(errors="replace"), cure)
+        return line == b"STORED"
+
+    async def _expire(self, key: str, due: float) -> Fields:
+        """Remove the record and return it, in one step that takes no memory."""
+        reply = await self._ask(self._server(key), "gats -1", _name(key), due)
+        record = _record(reply) if isinstance(reply, Item) else None
         return record.fields if record else {}
 
-    async def _change(
-        self, key: str, ttl: float | None, decide: Decision, *, new: bool = False
+    async def _ask(
+        self,
+        server: Server,
+        verb: str,
+        name: str,
+        due: float,
+        rest: bytes = b"\r\n",
+        *,
+        repeatable: bool = False,
     ) -> Any:
-        """Write what `decide` makes of the record, and return what it says.
+        """Return the reply of `server`: an item, or a line."""
+        command = (f"{verb} {name}" if name else verb).encode() + rest
+        question = (verb, name.encode())
+        return await self._connections.request(
+            server, command, question, due, repeatable=repeatable
+        )
 
-        `new`: most likely there is no record yet.
+    def _server(self, key: str) -> Server:
+        """Return the server of a visitor, whose keys have the last part in common.
+
+        By rendezvous hashing: one more server takes over its own share, and moves no other record.
         """
-        name = _name(key)
-        lock = self._locks.get(name)
-        if lock is None:
-            lock = self._locks[name] = asyncio.Lock()
-        try:
-            async with asyncio.timeout(self._timeout_s), lock:
-                # What was loaded earlier is good for a write, which compares, and for nothing else.
-                known = self._loaded.pop(name, _ABSENT if new else None)
-                while True:
-                    certain = known is None
-                    if known is None:
-                        known = await self._get(name)
-                    command, outcome = self._plan(name, known, ttl, decide)
-                    if not command and certain:
-                        return outcome
-                    if command:
-                        line = await self._servers.ask(name, command)
-                        if line == b"STORED":
-                            return outcome
-                        self._check(line, b"EXISTS", b"NOT_FOUND", b"NOT_STORED")
-                    known = None
-        except TimeoutError:
-            reason = f"no answer within {self._timeout_s:g} s"
-            raise StoreUnavailable(self.address, reason) from None
-        finally:
-            self._loaded.pop(name, None)
+        if len(self._servers) == 1:
+            return self._servers[0]
+        visitor = key.rpartition(":")[2]
+        return max(self._servers, key=lambda server: _score(server, visitor))
 
-    def _plan(
-        self, name: str, known: _Known, ttl: float | None, decide: Decision
-    ) -> tuple[bytes, Any]:
-        """The command that writes what `decide` makes of a record, and what to return then.
+    def _connect(self, server: Server) -> MemcachedConnection:
+        return MemcachedConnection(server, self._timeout_s)
 
-        The command is empty where there is nothing to write.
-        """
-        record, cas = known
-        decision = decide(record.fields if record else None)
-        if decision is None and (record is not None or cas is None):
-            return b"", None
-        fields, outcome = decision or ({}, None)  # what is malformed is removed
-        if not fields and cas is None:
-            return b"", outcome
-        # An item that has expired already is gone: a delete that compares.
-        life, data = -1, b""
-        if fields:
-            now = time.time()
-            # Without a ttl the rest of a record lives on as long as it would have.
-            expires = record.expires if ttl is None and record else now + (ttl or 0)
-            life, data = exptime(expires - now), _framed(_encoder.encode(_Record(expires, fields)))
-            if len(data) > self._most_bytes:
-                raise SessionTooLarge(len(data), self._most_bytes)
-        verb, number = ("add", "") if cas is None else ("cas", f" {cas}")
-        return f"{verb} {name} 0 {life} {len(data)}{number}\r\n".encode() + data + b"\r\n", outcome
-
-    def _check(self, answer: Answer, *expected: bytes) -> None:
-        """Raise unless the answer is one of the expected lines."""
-        line = b"an item" if isinstance(answer, Item) else answer
-        if b"too large" in line:
-            raise SessionTooLarge(self._most_bytes, self._most_bytes)
-        if not line.startswith(expected):  # out of memory, most likely
-            raise StoreUnavailable(self.address, line.decode(errors="replace"))
+    def _due(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout_s
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Record)
-_SIZE: Final = struct.Struct(">I")
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(_Record)
 
 
 def _record(item: Item) -> _Record | None:
-    """The record in an item; None, with a line in the log, for what is none of ours.
+    """Return the record in an item; None, with a line in the log, if it holds something else.
 
-    Other flags than ours stand for pickled or compressed values, which are not looked into.
+    Other flags than 0 stand for pickled or compressed values, which are not looked into.
     """
     try:
         if item.flags != b"0":
-            raise BadRecord(f"flags {item.flags!r}")
-        whole, *later = _frames(item.value)
-        record = _decoder.decode(whole)
-        for appended in map(_decoder.decode, later):
-            record.expires = appended.expires
-            record.fields.update(appended.fields)
-    except (BadRecord, msgspec.DecodeError, ValueError, RecursionError, struct.error) as error:
-        log.warning("dropped a record that is not ours: %s", error)
+            raise msgspec.DecodeError(f"flags {item.flags!r}")
+        return _decoder.decode(item.value)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        log.warning("ignored a record that this package did not write: %s", error)
         return None
-    else:
-        return record
 
 
-def _framed(data: bytes) -> bytes:
-    """`data` behind its length, so that more can follow it."""
-    return _SIZE.pack(len(data)) + data
-
-
-def _frames(value: bytes) -> Iterator[bytes]:
-    position = 0
-    while position < len(value):
-        (size,) = _SIZE.unpack_from(value, position)
-        position += _SIZE.size
-        if position + size > len(value):
-            raise BadRecord(f"{len(value)} bytes, and {size} are announced at {position}")
-        yield value[position : position + size]
-        position += size
-
-
-def _growth(value: bytes) -> float:
-    """How much was appended, as a part of what it was appended to."""
-    size: int = _SIZE.unpack_from(value)[0]
-    return (len(value) - size) / size
+def _exptime(ttl: float) -> int:
+    """Return a time to live as memcached takes it, never shorter than `ttl` seconds."""
+    seconds = math.floor(ttl) + 1  # its clock ticks once a second
+    return seconds if seconds <= _RELATIVE_S else math.floor(time.time()) + seconds
 
 
 def _name(key: str) -> str:
-    """`key` as memcached can take it: a space or a line break in it would be a command."""
+    """Return `key` as memcached can take it: a blank or a line break in it would be a command."""
     if _PLAIN.fullmatch(key):
         return key
     return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _server_fault(server: object) -> str | None:
-    if isinstance(server, str):
-        if server.startswith(("unix:", "inet6:")):
-            return None
-        host, _, port = server.removeprefix("inet:").partition(":")
-        if host and (not port or (port.isdecimal() and 0 < int(port) < 65536)):
-            return None
-    return f"storage['servers'] names {server!r}: write host:port, inet6:[host]:port or unix:/path"
+def _score(server: Server, visitor: str) -> float:
+    """Return how strongly `server` attracts `visitor`; the logarithm makes the weights exact."""
+    digest = hashlib.blake2b(f"{server.name}|{visitor}".encode(), digest_size=8).digest()
+    return server.weight / -math.log((int.from_bytes(digest) + 0.5) / 2**64)
+
+
+def _server_fault(server: Any) -> str | None:
+    """Return what is wrong with one of `servers`."""
+    weight: Any = 1
+    address = server
+    if isinstance(server, list | tuple) and len(server) == 2:
+        address, weight = server
+    fault = (
+        f"storage['servers'] names {server!r}: write 'host:port', 'inet6:[host]:port', "
+        "'unix:/path', or one of them with a weight, as in ('host:port', 2)"
+    )
+    if not isinstance(address, str) or type(weight) is not int or weight < 1:
+        return fault
+    try:
+        (found,) = parsed([address])
+    except ValueError:
+        return fault
+    port = found.address[1] if isinstance(found.address, tuple) else 1
+    return None if found.address and 0 < port < 65536 else fault

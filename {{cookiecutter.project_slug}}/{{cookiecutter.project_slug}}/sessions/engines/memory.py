@@ -1,4 +1,4 @@
-"""Records in this process: for `make run` without a server, and for tests.
+"""Records in this process: for `make run ENGINE=memory`, which needs no server, and for tests.
 
 They are gone when the process ends, and another process does not see them.
 """
@@ -8,28 +8,29 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from ..errors import ConfigurationError
-from .base import Engine, Fields
+from .base import TOMBSTONE_S, Engine, Fields, Snapshot, updated
 
-_SWEEP_EVERY_S = 60
+_SWEEP_EVERY_S: Final = 60
 
 
 class MemoryEngine(Engine):
     name: ClassVar[str] = "memory"
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns seconds; a test passes one that it can move."""
         self.address = "the memory of this process"
         self.clock = clock
-        self._records: dict[str, tuple[float, Fields]] = {}
+        self._records: dict[str, tuple[float, Snapshot]] = {}
         self._process = os.getpid()
         self._next_sweep = clock() + _SWEEP_EVERY_S
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
         return [
-            f"storage: the memory engine takes no {name!r}; leave the dictionary empty"
+            f"storage has {name!r}, and the memory engine has no settings: leave it empty"
             for name in storage
         ]
 
@@ -37,90 +38,53 @@ class MemoryEngine(Engine):
     def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> MemoryEngine:
         return cls()
 
-    async def load(self, key: str, ttl: float | None = None) -> Fields:
-        fields = self._fields(key)
-        if fields is None:
-            return {}
-        if ttl is not None:
-            self._records[key] = (self.clock() + ttl, fields)
-        return dict(fields)
+    async def load(self, key: str) -> Snapshot | None:
+        found = self._find(key)
+        return found and found._replace(fields=dict(found.fields))
 
-    async def save(
-        self, key: str, changes: Mapping[str, bytes | None], ttl: float, *, create: bool
-    ) -> bool:
-        fields = self._fields(key)
-        if fields is None:
-            if not create:
-                return False
-            fields = {}
-        self._merge(key, fields, changes, ttl)
-        return True
-
-    async def take(self, key: str, *fields: str) -> Fields:
-        record = self._fields(key)
-        if record is None:
-            return {}
-        taken = {name: record.pop(name) for name in fields or tuple(record) if name in record}
-        if not record:
-            del self._records[key]
-        return taken
-
-    async def swap(
+    async def write(
         self,
         key: str,
-        field: str,
-        old: bytes | None,
-        new: bytes | None,
+        changes: Mapping[str, bytes | None],
         ttl: float,
         *,
         create: bool,
-    ) -> bool:
-        fields = self._fields(key)
-        if fields is None:
-            if not create:
-                return False
-            fields = {}
-        if fields.get(field) != old:
-            return False
-        self._merge(key, fields, {field: new}, ttl)
-        return True
+        expect: Mapping[str, bytes | None] | None = None,
+        seen: Any = None,
+    ) -> Fields | None:
+        found = self._find(key)
+        if (found is None and not create) or (found is not None and found.ended is not None):
+            return None
+        change = updated(found.fields if found else {}, changes, expect)
+        if change is None:
+            return None
+        fields, removed = change
+        if fields:
+            self._records[key] = (self.clock() + ttl, Snapshot(fields))
+        else:
+            self._records.pop(key, None)
+        return removed
 
-    async def delete(self, key: str) -> None:
-        self._records.pop(key, None)
+    async def end(self, key: str, why: str) -> Fields:
+        found = self._find(key)
+        if found is None or found.ended is None:
+            self._records[key] = (self.clock() + TOMBSTONE_S, Snapshot({}, ended=why))
+        return found.fields if found else {}
 
-    async def ping(self) -> None:
-        self._fields("")
+    async def ping(self, key: str = "ping") -> None:
+        self._find(key)
 
     async def close(self) -> None:
-        self._records.clear()
+        """Do nothing: there is no connection, and the records stay."""
 
-    def _fields(self, key: str) -> Fields | None:
-        """The record as it is kept, or None; drops what has expired."""
+    def _find(self, key: str) -> Snapshot | None:
         if os.getpid() != self._process:
             raise ConfigurationError(
-                ["the memory engine serves one process: choose a server, or run one process"]
+                ["the memory engine serves one process: choose an engine with a server"]
             )
         now = self.clock()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_EVERY_S
-            self._records = {k: v for k, v in self._records.items() if v[0] > now}
-        record = self._records.get(key)
-        if record is None:
-            return None
-        if record[0] <= now:
-            del self._records[key]
-            return None
-        return record[1]
-
-    def _merge(
-        self, key: str, fields: Fields, changes: Mapping[str, bytes | None], ttl: float
-    ) -> None:
-        for name, value in changes.items():
-            if value is None:
-                fields.pop(name, None)
-            else:
-                fields[name] = value
-        if fields:
-            self._records[key] = (self.clock() + ttl, fields)
-        else:
-            self._records.pop(key, None)
+            self._records = {k: kept for k, kept in self._records.items() if kept[0] > now}
+        expires, found = self._records.get(key, (0.0, None))
+        return found if expires > now else None

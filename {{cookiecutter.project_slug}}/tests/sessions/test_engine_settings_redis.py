@@ -1,0 +1,166 @@
+"""What `settings["pycket"]["storage"]` may say about Redis, and what is refused, in words."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
+
+NODES = [("one", 26379), ["two", 26379]]
+FAULTS = ENGINES["redis"].faults
+
+
+class Credentials:
+    def get_credentials(self) -> tuple[str, str]:
+        return "user", "secret"
+
+
+def opened(storage: dict[str, Any], role: str = "sessions") -> Engine:
+    assert FAULTS(storage) == []
+    return ENGINES["redis"].open(storage, role, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("storage", "address"),
+    [
+        ({}, "redis://localhost:6379"),
+        ({"host": "store", "port": 6380, "db_sessions": 3}, "redis://store:6380"),
+        ({"username": "ada", "password": "secret", "client_name": "app"}, "redis://localhost:6379"),
+        ({"url": "redis://:secret@store:6380"}, "redis://store:6380"),
+        ({"url": "redis://store/5"}, "redis://store:6379"),
+        ({"url": "redis://store?db=5&protocol=3"}, "redis://store:6379"),
+        ({"url": "rediss://store", "ssl_cert_reqs": "none"}, "rediss://store:6379"),
+        ({"url": "rediss://store?ssl_check_hostname=false"}, "rediss://store:6379"),
+        ({"url": "unix:///run/redis.sock"}, "unix:///run/redis.sock"),
+        ({"unix_socket_path": "/run/redis.sock"}, "unix:///run/redis.sock"),
+        ({"ssl": True, "protocol": 3}, "rediss://localhost:6379"),
+        ({"credential_provider": Credentials()}, "redis://localhost:6379"),
+        ({"sentinel": {"service": "mine", "nodes": NODES}}, "redis service mine"),
+        (
+            {
+                "sentinel": {
+                    "service": "mine",
+                    "nodes": NODES,
+                    "options": {"sentinel_kwargs": {"password": "secret"}},
+                },
+                "password": "secret",
+            },
+            "redis service mine",
+        ),
+        ({"cluster": True, "host": "store"}, "redis://store:6379"),
+        ({"cluster": True, "nodes": NODES}, "redis://one:26379"),
+    ],
+)
+def test_what_works_is_accepted_and_the_address_has_no_password(
+    storage: dict[str, Any], address: str
+) -> None:
+    for role in ("sessions", "notifications"):
+        engine = opened(storage, role)
+        assert engine.address == address
+        assert b"secret" not in pickle.dumps(engine.address)
+
+
+@pytest.mark.parametrize(
+    ("storage", "words"),
+    [
+        # what is written, and what the sentence about it must say
+        ({"hots": "store"}, ["'hots'", "'host'"]),
+        ({"completely": 1}, ["'completely'"]),
+        ({"host": ""}, ["'host'", "''"]),
+        ({"host": None}, ["'host'", "None"]),
+        ({"port": "6379"}, ["'port'", "'6379'"]),
+        ({"port": 0}, ["'port'", "0"]),
+        ({"port": True}, ["'port'", "True"]),
+        ({"port": 65536}, ["'port'", "65536"]),
+        ({"db_sessions": -1}, ["'db_sessions'", "-1"]),
+        ({"db_notifications": "1"}, ["'db_notifications'", "'1'"]),
+        ({"protocol": 4}, ["'protocol'", "2 or 3"]),
+        ({"cluster": "yes"}, ["'cluster'", "True or False"]),
+        ({"password": 5}, ["'password'", "int"]),
+        ({"credential_provider": "x"}, ["'credential_provider'"]),
+        ({"sentinel": {"service": "mine"}}, ["'sentinel'", "'nodes'"]),
+        ({"sentinel": {"service": "mine", "nodes": ["one"]}}, ["'sentinel'", "6379"]),
+        ({"sentinel": {"service": "mine", "nodes": NODES, "oops": 1}}, ["'sentinel'"]),
+        (
+            {"sentinel": {"service": "mine", "nodes": NODES, "options": {"socket_timeout": 1}}},
+            ["'sentinel'", "sentinel_kwargs"],
+        ),
+        ({"nodes": NODES}, ["'nodes'", "'cluster': True"]),
+        ({"max_connections": 10}, ["'max_connections'", "one connection"]),
+        ({"health_check_interval": 30}, ["'health_check_interval'", "keepalive"]),
+        ({"retry_on_timeout": True}, ["'retry_on_timeout'", "twice"]),
+        ({"socket_timeout": 1}, ["'socket_timeout'", "storage_timeout"]),
+        ({"connection_pool": object()}, ["'connection_pool'", "url"]),
+        ({"decode_responses": True}, ["'decode_responses'", "bytes"]),
+        ({"db": 1}, ["'db'", "db_sessions"]),
+        ({"url": 5}, ["'url'", "redis://"]),
+        ({"url": "store:6379"}, ["'url'", "redis://"]),
+        ({"url": "http://store"}, ["'http'", "redis://"]),
+        ({"url": "redis://store/abc"}, ["'abc'", "number"]),
+        ({"url": "redis://store:port"}, ["'url'", "port"]),
+        ({"url": "redis://store:99999"}, ["'url'", "port"]),
+        ({"url": "redis://store?nonsense=1"}, ["'nonsense'"]),
+        ({"url": "redis://store?hots=1"}, ["'hots'", "'host'"]),
+        ({"url": "redis://store?db=abc"}, ["'url'"]),
+        ({"url": "redis://store?protocol=abc"}, ["'url'"]),
+        ({"url": "redis://store?protocol=9"}, ["'protocol'", "9"]),
+        ({"url": "redis://store?max_connections=5"}, ["'max_connections'", "one connection"]),
+        ({"url": "redis://store?socket_timeout=5"}, ["'socket_timeout'", "storage_timeout"]),
+        ({"url": "redis://store/1", "db_sessions": 2}, ["'db_sessions'", "keep one"]),
+        ({"url": "redis://store?db=1", "db_notifications": 2}, ["'db_notifications'", "keep one"]),
+        ({"url": "redis://store", "host": "other"}, ["'host'", "keep one"]),
+        ({"url": "redis://:secret@store", "password": "secret"}, ["'password'", "keep one"]),
+        ({"host": "store", "unix_socket_path": "/s"}, ["'host'", "'unix_socket_path'"]),
+        (
+            {"sentinel": {"service": "mine", "nodes": NODES}, "cluster": True},
+            ["'sentinel'", "'cluster'"],
+        ),
+        ({"sentinel": {"service": "mine", "nodes": NODES}, "host": "store"}, ["'host'"]),
+        ({"sentinel": {"service": "mine", "nodes": NODES}, "url": "redis://store"}, ["'host'"]),
+        ({"cluster": True, "unix_socket_path": "/s"}, ["'cluster'", "host and port"]),
+        ({"cluster": True, "db_notifications": 1}, ["database", "number 0 only"]),
+        ({"cluster": True, "url": "redis://store/1"}, ["database", "number 0 only"]),
+        ({"cluster": True, "nodes": NODES, "host": "store"}, ["'nodes'", "'host'"]),
+        ({"ssl_ca_certs": "/ca.pem"}, ["'ssl_ca_certs'", "'ssl': True"]),
+        ({"ssl": True, "ssl_ca_certs": "/no/such/file.pem"}, ["No such file"]),
+        ({"ssl": True, "ssl_cert_reqs": "maybe"}, ["maybe"]),
+        ({"credential_provider": Credentials(), "password": "secret"}, ["'credential_provider'"]),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_reason(
+    storage: dict[str, Any], words: list[str]
+) -> None:
+    faults = FAULTS(storage)
+    assert len(faults) == 1
+    for word in words:
+        assert word in faults[0]
+    assert "secret" not in faults[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret#x@store",
+        "redis://:sec/ret@store",
+        "redis://:secret@[store",
+        "redis://a:secret",
+    ],
+)
+def test_url_that_is_broken_by_its_password_is_refused_without_showing_it(url: str) -> None:
+    faults = FAULTS({"url": url})
+    assert len(faults) == 1
+    assert "sec" not in faults[0].replace("special", "")
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    storage = {"prot": 1, "port": "x", "max_connections": 5, "url": "redis://store/abc?nonsense=1"}
+    assert len(FAULTS(storage)) == 5
+
+
+def test_what_is_given_is_not_changed() -> None:
+    storage = {"url": "redis://store/2", "client_name": "app"}
+    opened(storage)
+    assert storage == {"url": "redis://store/2", "client_name": "app"}

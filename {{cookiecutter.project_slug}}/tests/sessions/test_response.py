@@ -1,0 +1,182 @@
+"""Once the response is given, a handler with the mixins behaves as Tornado documents it.
+
+Each act runs without the mixins too, and must not differ; see acts.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tornado.web import Finish, HTTPError
+
+from .acts import GET, HEAD, POST, Act, Comparison, late
+from .conftest import MakeBrowser, run, value_of
+
+pytestmark = pytest.mark.gen_test
+
+ANSWERS: dict[str, tuple[Act, int]] = {
+    "finish": (lambda handler: handler.finish("answered"), 200),
+    "redirect": (lambda handler: handler.redirect("/elsewhere"), 302),
+    "send_error": (lambda handler: handler.send_error(404), 404),
+    "render": (lambda handler: handler.render("page.html"), 200),
+    "failed": (lambda handler: handler.send_error(500), 500),
+}
+
+
+@pytest.fixture(params=ANSWERS)
+def answer(request: pytest.FixtureRequest, app: Any, tmp_path: Any) -> tuple[Act, int]:
+    """A way to give the response, and its status."""
+    app.settings["template_path"] = str(tmp_path)
+    (tmp_path / "page.html").write_text("a page")
+    return ANSWERS[request.param]
+
+
+def everything_late(handler: Any) -> None:
+    late(handler, "write", "late")
+    late(handler, "finish", "late")
+    late(handler, "finish")
+    late(handler, "render", "page.html")
+    late(handler, "redirect", "/late")
+    late(handler, "send_error", 501)
+    late(handler, "set_status", 501)
+    late(handler, "set_header", "X-Late", "1")
+    late(handler, "add_header", "X-Late", "2")
+    late(handler, "set_cookie", "late", "1")
+    late(handler, "clear_cookie", "late")
+    late(handler, "clear_header", "Content-Type")
+    late(handler, "clear")
+
+
+@pytest.mark.parametrize("when", ["at once", "in a moment", "when it has left"])
+async def test_what_comes_after_the_response_raises_or_has_no_effect(
+    tornado: Comparison, answer: tuple[Act, int], when: str
+) -> None:
+    give, expected = answer
+
+    async def does(handler: Any) -> None:
+        handler.set_header("X-Early", "1")
+        handler.set_cookie("early", "1")
+        future = give(handler)
+        if when == "in a moment":
+            await asyncio.sleep(0)
+        elif isinstance(future, asyncio.Future):
+            await future
+        everything_late(handler)
+
+    for request in (GET, POST, HEAD):
+        status, _, ran, headers, cookies, _ = await tornado.same(does=does, **request)
+        assert status == expected
+        assert "write: RuntimeError: Cannot write() after finish()" in ran
+        assert "finish: RuntimeError: finish() called twice" in ran
+        assert "X-Late" not in headers
+        assert not any("late" in cookie for cookie in cookies)
+
+
+ERRORS: dict[str, Callable[[], BaseException]] = {
+    "bug": ZeroDivisionError,
+    "HTTPError 500": lambda: HTTPError(500),
+    "HTTPError 404": lambda: HTTPError(404),
+    "Finish": lambda: Finish("late"),
+    "cancelled": asyncio.CancelledError,
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_an_exception_after_the_response_is_logged_and_the_response_stands(
+    tornado: Comparison, answer: tuple[Act, int], error: str
+) -> None:
+    give, expected = answer
+
+    async def at_once(handler: Any) -> None:
+        give(handler)
+        raise ERRORS[error]()
+
+    async def in_a_moment(handler: Any) -> None:
+        give(handler)
+        await asyncio.sleep(0)
+        raise ERRORS[error]()
+
+    for does in (at_once, in_a_moment):
+        for request in (GET, POST):
+            assert (await tornado.same(does=does, **request))[0] == expected
+            assert (await tornado.same("/overrides", does=does, **request))[0] == expected
+
+
+@pytest.mark.parametrize("error", ["bug", "HTTPError 500"])
+async def test_what_was_changed_before_the_response_is_kept_if_an_exception_follows(
+    make_browser: MakeBrowser, answer: tuple[Act, int], error: str
+) -> None:
+    give, status = answer
+
+    def does(handler: Any) -> None:
+        handler.session["kept"] = True
+        give(handler)
+        raise ERRORS[error]()
+
+    browser = make_browser()
+    assert (await run(browser, does)).status == status
+    assert await value_of(browser, "kept") == (True if status < 500 else "absent")
+
+
+BODIES: dict[str, Act] = {
+    "nothing": lambda handler: None,
+    "text": lambda handler: handler.write("für"),
+    "dictionary": lambda handler: handler.write({"a": 1}),
+    "finished dictionary": lambda handler: handler.finish({"a": 1}),
+    "refused list": lambda handler: handler.finish([1]),
+    "204": lambda handler: handler.set_status(204),
+    "204 with a body": lambda handler: (handler.set_status(204), handler.write("x")),
+    "204 finished with a body": lambda handler: (handler.set_status(204), handler.finish("x")),
+    "204 finished with nothing": lambda handler: (handler.set_status(204), handler.finish("")),
+    "304": lambda handler: handler.set_status(304),
+    "304 with a body": lambda handler: (handler.set_status(304), handler.write("x")),
+    "304 finished with a body": lambda handler: (handler.set_status(304), handler.finish("x")),
+    "304 error": lambda handler: handler.send_error(304),
+    "status with a reason": lambda handler: handler.set_status(299, "Nearly"),
+    "Etag": lambda handler: (handler.set_header("Etag", '"1"'), handler.write("x")),
+    "too long for its length": lambda handler: (
+        handler.set_header("Content-Length", "1"),
+        handler.write("xyz"),
+    ),
+    "cleared": lambda handler: (handler.write("x"), handler.clear(), handler.write("y")),
+    "large": lambda handler: handler.write("x" * 300_000),
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+async def test_a_body_is_sent_or_refused_as_without_the_mixins(
+    tornado: Comparison, body: str
+) -> None:
+    for kind in ("", "/overrides"):
+        for request in (GET, POST, HEAD):
+            await tornado.same(kind, does=BODIES[body], **request)
+
+
+async def test_an_etag_that_the_client_knows_is_a_304(tornado: Comparison) -> None:
+    async def page(handler: Any) -> None:
+        handler.write("the same")
+
+    for method in ("GET", "HEAD"):
+        status, _, _, headers, *_ = await tornado.same(does=page, method=method)
+        assert (status, "Etag" in headers) == (200, True)
+        known = {"If-None-Match": headers["Etag"]}
+        status, body, _, headers, *_ = await tornado.same(does=page, method=method, headers=known)
+        assert (status, body, "Content-Length" in headers) == (304, b"", False)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_a_method_that_is_not_there_is_a_405(tornado: Comparison, method: str) -> None:
+    body: dict[str, Any] = {"body": ""} if method in ("PUT", "PATCH") else {}
+    assert (await tornado.same("/overrides", method=method, **body))[0] == 405
+
+
+async def test_two_responses_at_once_are_refused(tornado: Comparison) -> None:
+    def twice(handler: Any) -> None:
+        handler.finish("first")
+        handler.finish("second")
+
+    status, body, *_ = await tornado.same(does=twice)
+    assert (status, body) == (200, b"first")

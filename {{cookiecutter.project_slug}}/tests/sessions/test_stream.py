@@ -1,0 +1,229 @@
+"""Streams: the first flush commits, and all else is as Tornado documents it.
+
+The acts of the first half run without the mixins too, and must not differ; see acts.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+from tornado.httpclient import HTTPClientError
+from tornado.web import Finish, HTTPError
+
+from .acts import GET, HEAD, POST, Act, Comparison, late
+from .conftest import MakeBrowser, run, value_of
+
+pytestmark = pytest.mark.gen_test
+
+
+async def awaited(handler: Any) -> None:
+    for part in ("one ", "two ", "three"):
+        handler.write(part)
+        await handler.flush()
+
+
+def not_awaited(handler: Any) -> None:
+    for part in ("one ", "two ", "three"):
+        handler.write(part)
+        handler.flush()
+
+
+def finished_at_once(handler: Any) -> None:
+    handler.write("one ")
+    handler.flush()
+    handler.finish("two")
+
+
+async def finished_when_flushed(handler: Any) -> None:
+    handler.write("one ")
+    await handler.flush()
+    await handler.finish("two")
+
+
+async def together(handler: Any) -> None:
+    handler.write("one ")
+    first = handler.flush()
+    handler.write("two ")
+    await asyncio.gather(first, handler.flush())
+    handler.write("three")
+
+
+async def with_a_length(handler: Any) -> None:
+    handler.set_header("Content-Length", "6")
+    handler.write("one")
+    await handler.flush()
+    handler.write("two")
+
+
+async def too_long(handler: Any) -> None:
+    handler.set_header("Content-Length", "3")
+    handler.write("one")
+    await handler.flush()
+    handler.write("two")
+
+
+async def of_nothing(handler: Any) -> None:
+    await handler.flush()
+
+
+async def without_content(handler: Any) -> None:
+    handler.set_status(204)
+    await handler.flush()
+
+
+async def headers_later(handler: Any) -> None:
+    handler.write("one")
+    handler.flush()
+    handler.set_header("X-Late", "1")
+    handler.set_cookie("late", "1")
+    handler.clear_header("Content-Type")
+    await asyncio.sleep(0)
+
+
+async def redirect_later(handler: Any) -> None:
+    handler.write("one")
+    handler.flush()
+    late(handler, "redirect", "/late")
+    await asyncio.sleep(0)
+    late(handler, "redirect", "/late")
+
+
+async def after_finish(handler: Any) -> None:
+    handler.write("one")
+    await handler.flush()
+    await handler.finish()
+    late(handler, "write", "late")
+    late(handler, "finish")
+
+
+STREAMS: list[Act] = [
+    awaited,
+    not_awaited,
+    finished_at_once,
+    finished_when_flushed,
+    together,
+    with_a_length,
+    too_long,
+    of_nothing,
+    without_content,
+    headers_later,
+    redirect_later,
+    after_finish,
+]
+
+
+@pytest.mark.parametrize("does", STREAMS)
+async def test_a_stream_is_sent_as_without_the_mixins(tornado: Comparison, does: Act) -> None:
+    for kind in ("", "/overrides"):
+        for request in (GET, POST, HEAD):
+            await tornado.same(kind, does=does, **request)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["awaited", "not awaited"])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), HTTPError(404), HTTPError(500), Finish("end")], ids=repr
+)
+async def test_an_exception_after_a_flush_ends_the_response_as_without_the_mixins(
+    tornado: Comparison, waits: bool, error: Exception
+) -> None:
+    async def does(handler: Any) -> None:
+        handler.write("one")
+        flushed = handler.flush()
+        if waits:
+            await flushed
+        raise error
+
+    for kind in ("", "/overrides"):
+        for request in (GET, POST):
+            await tornado.same(kind, does=does, **request)
+
+
+async def test_send_error_after_a_flush_ends_the_response(tornado: Comparison) -> None:
+    async def does(handler: Any) -> None:
+        handler.write("one")
+        await handler.flush()
+        handler.send_error(404)
+
+    await tornado.same(does=does)
+    await tornado.same("/overrides", does=does)
+
+
+# --- what is saved
+
+
+async def test_a_stream_saves_before_its_first_bytes_and_at_its_end(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+
+    async def does(handler: Any) -> None:
+        handler.session["before"] = 1
+        handler.write("first ")
+        await handler.flush()
+        handler.session["after"] = 2
+        handler.write("second")
+
+    page = await run(browser, does)
+    assert page.text == "first second"
+    assert len(page.set_cookies) == 1
+    assert (await value_of(browser, "before"), await value_of(browser, "after")) == (1, 2)
+
+
+async def test_a_session_cannot_begin_after_the_headers_are_sent(make_browser: MakeBrowser) -> None:
+    async def does(handler: Any) -> None:
+        await handler.flush()
+        for change in (
+            lambda: handler.session.update(name="ada"),
+            lambda: handler.notifications.add("hello"),
+            lambda: handler.notifications.set("a", 1),
+            lambda: setattr(handler.session, "owner", 1),
+        ):
+            with pytest.raises(RuntimeError, match="needs a cookie"):
+                change()
+        with pytest.raises(RuntimeError, match="needs a cookie"):
+            await handler.session.modify("count", lambda count: count + 1, 0)
+        handler.write("streamed")
+
+    page = await run(make_browser(), does)
+    assert (page.text, page.set_cookies) == ("streamed", [])
+
+
+@pytest.mark.parametrize("how", ["awaited", "not awaited", "failing before it is saved"])
+async def test_an_exception_after_flush_saves_nothing_more_and_puts_back_what_was_taken(
+    make_browser: MakeBrowser, how: str
+) -> None:
+    browser = make_browser()
+
+    def begin(handler: Any) -> None:
+        handler.session["name"] = "ada"
+        handler.notifications.add("hello")
+        handler.notifications.set("named", "value")
+
+    async def fail(handler: Any) -> None:
+        handler.write("x" * 10)
+        handler.session["flushed"] = True
+        flushed = handler.flush()
+        if how == "awaited":
+            await flushed
+        elif how == "not awaited":
+            await asyncio.sleep(0)
+        await handler.notifications.take()
+        await handler.notifications.get("named")
+        if how != "failing before it is saved":
+            handler.session["name"] = "grace"
+        raise ZeroDivisionError
+
+    seen: list[Any] = []
+
+    async def show(handler: Any) -> None:
+        seen.extend([await handler.notifications.take(), await handler.notifications.get("named")])
+        seen.append(dict(handler.session))
+
+    await run(browser, begin)
+    with contextlib.suppress(HTTPClientError):  # the response is cut short
+        await run(browser, fail)
+    await run(browser, show)
+    assert seen == [[("hello", "info")], "value", {"flushed": True, "name": "ada"}]

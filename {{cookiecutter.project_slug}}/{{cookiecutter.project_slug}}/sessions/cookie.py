@@ -1,0 +1,84 @@
+"""The cookie that carries a session's token, signed by Tornado's `create_signed_value`.
+
+The token is 256 random bits and says nothing. The store sees only its SHA-256, the session's id,
+so that a dump of the store opens no session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final
+
+from tornado.web import create_signed_value, decode_signed_value
+
+_TOKEN_BYTES: Final = 32
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{43}")
+
+_MOST_TOKENS: Final = 4
+"""Sessions that one request may be tried against, a trip each. A browser sends several cookies of
+one name if they differ in path or domain."""
+_MOST_COOKIES: Final = 20
+"""Cookies of our name that one request may have verified."""
+
+_LONGEST_COOKIE: Final = 300
+_NO_LIMIT_DAYS: Final = 10_000
+"""The record knows when the session ends; the cookie's signature does not have to."""
+
+
+def new_token() -> str:
+    """Return 256 bits from the operating system as 43 characters."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def id_of(token: str) -> str:
+    """Return the session's id: what the store knows the token by."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class CookieSigner:
+    """Signs and verifies cookies called `name` with an application's `cookie_secret`.
+
+    `key_version` says which key of a dictionary of secrets signs; all of them verify.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        secret: str | bytes | Mapping[int, str | bytes],
+        key_version: int | None = None,
+    ) -> None:
+        self._name = name
+        self._secret: Any = dict(secret) if isinstance(secret, Mapping) else secret
+        self._key_version = key_version
+
+    def sign(self, token: str) -> str:
+        """Return the cookie's value for `token`."""
+        signed = create_signed_value(self._secret, self._name, token, key_version=self._key_version)
+        return signed.decode()
+
+    def tokens(self, header: str | None) -> list[str]:
+        """Return the tokens in a Cookie header whose signatures hold, in the order sent.
+
+        Costs no trip: a guessed or mangled cookie never reaches the store. Refused cookies are not
+        logged, since they may carry a token that is still good.
+        """
+        if not header or self._name not in header:
+            return []
+        sent = []
+        for part in header.split(";"):
+            name, _, value = part.partition("=")
+            if name.strip() == self._name and len(value) <= _LONGEST_COOKIE:
+                sent.append(value.strip().strip('"'))
+        # min_version: version 1 of Tornado's signatures is SHA-1, and logs what it refuses.
+        verified = (
+            decode_signed_value(
+                self._secret, self._name, value, max_age_days=_NO_LIMIT_DAYS, min_version=2
+            )
+            for value in sent[:_MOST_COOKIES]
+        )
+        tokens = (token.decode() for token in verified if token and _TOKEN.fullmatch(token))
+        return list(islice(tokens, _MOST_TOKENS))

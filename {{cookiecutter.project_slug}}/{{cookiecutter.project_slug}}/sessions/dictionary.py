@@ -1,0 +1,129 @@
+"""A session's names and values in memory, and what has changed since they were loaded."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+from .codec import IMMUTABLE, decode, decode_fields, encode
+from .record import OWN
+
+
+class Dictionary(MutableMapping[str, Any]):
+    """A dictionary with names in alphabetical order: the same after a reload, in every process."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+        """The encodings that the store was last seen to hold, our own fields included."""
+        self.touched: set[str] = set()
+        """Names that were assigned, deleted, or whose value was handed out and may be changed from
+        outside: only these are compared at commit.
+        """
+        self._values: dict[str, Any] = {}
+
+    @abstractmethod
+    def check_loaded(self) -> None:
+        """Raise `RuntimeError` if there is nothing to read yet."""
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Raise `RuntimeError` if a change could not be saved."""
+
+    def __getitem__(self, name: str) -> Any:
+        self.check_loaded()
+        value = self._values[name]
+        if name.startswith(OWN):
+            raise KeyError(name)
+        if type(value) not in IMMUTABLE:
+            self.touched.add(name)
+        return value
+
+    def __setitem__(self, name: str, value: object) -> None:
+        """Set `name`. Raises `TypeError` for a value that could not be given back as it is."""
+        self.check_name(name)
+        encode(value, f"session[{name!r}]")
+        self.check_writable()
+        self._values[name] = value
+        self.touched.add(name)
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self.check_writable()
+        del self._values[name]
+        self.touched.add(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.check_loaded()
+        return name in self._values and not str(name).startswith(OWN)
+
+    def __iter__(self) -> Iterator[str]:
+        self.check_loaded()
+        return iter(sorted(name for name in self._values if not name.startswith(OWN)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def set(self, name: str, value: object) -> None:
+        """Set `name`, as `session[name] = value` does."""
+        self[name] = value
+
+    def delete(self, *names: str) -> None:
+        """Remove the names. Those that are not there are passed over."""
+        for name in names:
+            self.pop(name, None)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove and return the last name and its value. Raises `KeyError` if there is none."""
+        if not self:
+            raise KeyError("popitem(): the session is empty")
+        name = max(self)
+        return name, self.pop(name)
+
+    @staticmethod
+    def check_name(name: object) -> None:
+        """Raise `TypeError` or `ValueError` unless a handler may use `name`."""
+        if type(name) is not str:
+            raise TypeError(f"the name of a session's value is a str, not {name!r}")
+        if name.startswith(OWN):
+            raise ValueError(f"the name {name!r} begins with {OWN!r}, which is for our own fields")
+
+    # For the package itself
+
+    def own(self, name: str) -> Any:
+        """Return one of our own fields, or None."""
+        self.check_loaded()
+        return self._values.get(name)
+
+    def set_own(self, name: str, value: object) -> None:
+        """Set one of our own fields; None removes it."""
+        self.touched.add(name)
+        self._values[name] = value
+        if value is None:
+            del self._values[name]
+
+    def replace(self, fields: Mapping[str, bytes]) -> None:
+        """Take over what was loaded. Raises `BadRecord`, and changes nothing, if it is not ours."""
+        self._values, self.stored, self.touched = decode_fields(fields), dict(fields), set()
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Return what the store must be told: encodings by name, None for what is to go."""
+        changes: dict[str, bytes | None] = {}
+        for name in self.touched:
+            raw = encode(self._values[name], f"session[{name!r}]") if name in self._values else None
+            if raw != self.stored.get(name):
+                changes[name] = raw
+        return changes
+
+    def written(self, changes: Mapping[str, bytes | None]) -> None:
+        """Note that the store now holds `changes`, those of others included."""
+        for name, raw in changes.items():
+            if raw is None:
+                self.stored.pop(name, None)
+            else:
+                self.stored[name] = raw
+            if name not in self.touched:
+                self._values.pop(name, None)
+                if raw is not None:
+                    self._values[name] = decode(raw)

@@ -1,0 +1,136 @@
+"""A connection to a memcached server, on asyncio's streams.
+
+python-memcached reads the addresses. Its commands are not used: they block, take a dead server for
+a miss, unpickle what they find, and turn a `cas` without a number into a plain `set`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+import memcache  # type: ignore[import-untyped]  # it has no types
+
+from ..errors import StoreUnavailable
+from .connection import Connection
+
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds of silence, seconds between probes, and probes until a connection counts as dead."""
+
+_LINES: Final = {
+    # verb: the lines that may come in reply, up to a reason; any other is one to another command
+    "gets": (b"END",),
+    "gats -1": (b"END",),
+    "add": (b"STORED", b"NOT_STORED", b"SERVER_ERROR"),
+    "cas": (b"STORED", b"EXISTS", b"NOT_FOUND", b"SERVER_ERROR"),
+    "version": (b"VERSION",),
+}
+_END: Final = b"\r\nEND\r\n"
+"""What follows an item's value."""
+
+
+class Item(NamedTuple):
+    """What a `gets` or `gats` has found."""
+
+    name: bytes
+    flags: bytes
+    cas: bytes
+    value: bytes
+
+
+class Server(NamedTuple):
+    name: str
+    family: int
+    address: Any
+    """Host and port, or the path of a socket."""
+    weight: int
+
+
+def parsed(servers: Iterable[Any]) -> list[Server]:
+    """Return the servers as python-memcached reads them. Raises `ValueError`."""
+    client = memcache.Client([tuple(each) if isinstance(each, list) else each for each in servers])
+    hosts = [(host.address, host) for host in client.servers]
+    return [
+        Server(
+            address if isinstance(address, str) else ":".join(map(str, address)),
+            host.family,
+            address,
+            host.weight,
+        )
+        for address, host in hosts
+    ]
+
+
+class MemcachedConnection(Connection):
+    """A question is a verb and a name; a reply is an item, or a line."""
+
+    def __init__(self, server: Server, timeout_s: float) -> None:
+        super().__init__(f"memcached://{server.name}", timeout_s)
+        self._server = server
+        self._data = b""
+        self._at = 0
+        """Where in `_data` the next reply begins."""
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def _connect(self) -> None:
+        address = self._server.address
+        try:
+            if isinstance(address, str):
+                self._streams = await asyncio.open_unix_connection(address)
+                return
+            self._streams = await asyncio.open_connection(*address, family=self._server.family)
+        except OSError as error:
+            cure = "start memcached, or correct 'servers' in storage"
+            raise StoreUnavailable(self.address, f"it is not there: {error}", cure) from error
+        connection = self._streams[1].get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE.items():
+            if hasattr(socket, option):  # not on every system
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    async def _write(self, data: bytes) -> None:
+        assert self._streams is not None
+        self._streams[1].write(data)
+        await self._streams[1].drain()
+
+    async def _read(self) -> Item | bytes:
+        assert self._streams is not None
+        while (reply := self._parse()) is None:
+            if not (data := await self._streams[0].read(1 << 16)):
+                raise EOFError
+            self._data, self._at = self._data[self._at :] + data, 0
+        return reply
+
+    async def _disconnect(self) -> None:
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+            with contextlib.suppress(OSError):
+                await self._streams[1].wait_closed()
+
+    def _answers(self, reply: Item | bytes, question: tuple[str, bytes]) -> bool:
+        verb, name = question
+        if isinstance(reply, Item):
+            return verb.startswith("g") and reply.name == name
+        return reply.startswith(_LINES[verb])
+
+    def _parse(self) -> Item | bytes | None:
+        """Return the next reply in what was read; None if it is not complete."""
+        end = self._data.find(b"\r\n", self._at)
+        if end < 0:
+            return None
+        line, after = self._data[self._at : end], end + 2
+        if not line.startswith(b"VALUE "):
+            self._at = after
+            return line
+        _, name, flags, size, cas = line.split()
+        end = after + int(size)
+        last = self._data[end : end + len(_END)]
+        if len(last) < len(_END):
+            return None
+        if last != _END:
+            raise ValueError("an item without an end")
+        self._at = end + len(_END)
+        return Item(name, flags, cas, self._data[after:end])

@@ -1,0 +1,168 @@
+"""A connection to Redis: redis-py finds the server, logs in, encrypts, and reads the replies.
+
+Only public names of redis-py are used. Its own clients are not: each of their requests keeps a
+connection to itself, is sent again after an error, and waits for one Sentinel after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from redis.asyncio import Connection as TCPConnection
+from redis.asyncio import Sentinel, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
+
+from ..errors import StoreUnavailable
+from .connection import Connection
+
+Node = tuple[str, int]
+T = TypeVar("T")
+
+
+class RedisConnection(Connection):
+    """The replies are as redis-py gives them; an error that Redis replies is a reply, too.
+
+    A question is the types that may come in reply.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float,
+        options: Mapping[str, Any],
+        sentinel: Mapping[str, Any] | None,
+    ) -> None:
+        """`options` are redis-py's. Those of a `sentinel` say where to ask for host and port."""
+        super().__init__(address, timeout_s)
+        self._options = options
+        self._sentinel = sentinel
+        self._connection: AbstractConnection | None = None
+
+    async def _connect(self) -> None:
+        try:
+            options = dict(self._options)
+            if self._sentinel:
+                options["host"], options["port"] = await self._find_master(self._sentinel)
+            self._connection = to_connection(options)
+            await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
+        except RedisError as error:
+            raise StoreUnavailable(self.address, *cause_and_cure(error)) from error
+
+    async def _find_master(self, settings: Mapping[str, Any]) -> Node:
+        """Ask all sentinels at once, since some may be dead or frozen; the first answer counts."""
+        options = dict(settings.get("options", {}))
+        bounds = {"socket_timeout": self._timeout_s, "retry": Retry(NoBackoff(), 0)}
+        options["sentinel_kwargs"] = bounds | options.get("sentinel_kwargs", {})
+        sentinels = [Sentinel([tuple(node)], **options) for node in settings["nodes"]]  # type: ignore[no-untyped-call]
+        try:
+            return await first(each.discover_master(settings["service"]) for each in sentinels)
+        finally:
+            # Not by each of the tasks that ask: they are cancelled, in the middle of it even.
+            await asyncio.gather(*(each.aclose() for each in sentinels), return_exceptions=True)
+
+    async def _write(self, data: bytes) -> None:
+        assert self._connection is not None
+        try:
+            await self._connection.send_packed_command(data, check_health=False)
+        except RedisError as error:
+            raise OSError(str(error)) from error
+
+    async def _read(self) -> Any:
+        """Return the next reply. A push of the server is not one; redis-py handles those."""
+        assert self._connection is not None
+        try:
+            return await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
+        except ResponseError as error:
+            return error
+        except InvalidResponse as error:
+            raise ValueError(str(error)) from error
+        except RedisError as error:
+            if error.status_code is None:
+                raise OSError(str(error)) from error
+            # Loading, or no password: the same for all requests.
+            raise StoreUnavailable(self.address, *cause_and_cure(error)) from error
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            # A server that takes no more data does not even let its connection be closed.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout_s):
+                    await self._connection.disconnect()
+
+    def _answers(self, reply: Any, question: Any) -> bool:
+        return isinstance(reply, question)
+
+
+def to_connection(options: Mapping[str, Any]) -> AbstractConnection:
+    """Return redis-py's connection, not open yet. Its timeouts are ours to watch."""
+    rest = {"socket_timeout": None, "socket_connect_timeout": None, **options}
+    path, ssl = rest.pop("unix_socket_path", None), rest.pop("ssl", False)
+    if path is not None:
+        rest = {name: value for name, value in rest.items() if name not in ("host", "port")}
+        return UnixDomainSocketConnection(path=path, **rest)
+    return SSLConnection(**rest) if ssl else TCPConnection(**rest)
+
+
+async def first(attempts: Iterable[Coroutine[Any, Any, T]]) -> T:
+    """Return the first result and cancel the other attempts; raise if all fail."""
+    tasks = [asyncio.ensure_future(attempt) for attempt in attempts]
+    failed: Exception | None = None
+    try:
+        for done in asyncio.as_completed(tasks):
+            try:
+                return await done
+            except (StoreUnavailable, RedisError, OSError) as error:
+                failed = error
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert failed is not None
+    raise failed
+
+
+_PERMIT: Final = "permit the user: +@hash +@scripting +type +del +pexpire +select ~*"
+_CAUSES: Final = (
+    # what Redis or redis-py says: what it means, and what to do. The first one in a text counts;
+    # those that show a name of the settings come first, since a host may be called EVAL.
+    ("No master found", "no sentinel knows a master", "correct 'sentinel' in storage, or wait"),
+    ("connecting to", "it is not there", "start redis-server, or correct the address in storage"),
+    ("NOAUTH", "it wants a password", "write 'password' in storage, and 'username' if need be"),
+    ("WRONGPASS", "it refuses the password", "correct 'username' and 'password' in storage"),
+    ("invalid password", "it refuses the password", "correct 'password' in storage"),
+    ("without any password", "it has no password, and storage has one", "leave 'password' out"),
+    ("no password is set", "it has no password, and storage has one", "leave 'password' out"),
+    ("HELLO", "it refuses HELLO, as Redis before 6 does", "write 'protocol': 2 in storage"),
+    ("NOPROTO", "it refuses HELLO 3", "write 'protocol': 2 in storage"),
+    ("DB index", "it has no such database", "write 'db_notifications': 0 in storage"),
+    ("SELECT is not allowed", "it is a cluster", "write 'cluster': True in storage"),
+    ("MOVED", "it is a cluster", "write 'cluster': True in storage"),
+    ("cluster support disabled", "it is not a cluster", "leave 'cluster' out of storage"),
+    ("NOPERM", "it does not permit what sessions need", _PERMIT),
+    ("user executing the script", "it does not permit what sessions need", _PERMIT),
+    ("EVAL", "it forbids EVAL", "permit scripts: each change is one"),
+    ("OOM", "it is full", "raise its maxmemory, or set maxmemory-policy to volatile-lru"),
+    ("read only replica", "it is a read-only replica", "write the master's address, or 'sentinel'"),
+    ("LOADING", "it is loading its data", "wait"),
+    ("MISCONF", "it cannot write to its disk", "free its disk, see its log"),
+    ("max number of clients", "it hung up: too many clients", "raise its maxclients"),
+    ("Connection lost", "it hung up", "see its log: TLS missing, or maxclients reached"),
+    ("closed by server", "it hung up", "see its log: TLS missing, or maxclients reached"),
+    ("CLUSTERDOWN", "the cluster is down", "see CLUSTER INFO; it may be failing over"),
+)
+
+
+def cause_and_cure(error: RedisError) -> tuple[str, str]:
+    """Return what an error means, in words that end with its own, and what to do about it."""
+    said = f"{error.status_code} {error}" if error.status_code else str(error)
+    for part, cause, cure in _CAUSES:
+        if part in said:
+            return f"{cause}: {said}", cure
+    return said or type(error).__name__, ""

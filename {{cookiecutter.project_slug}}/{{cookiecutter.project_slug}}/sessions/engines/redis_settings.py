@@ -1,0 +1,199 @@
+"""What `settings["pycket"]["storage"]` may say about Redis, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from redis.asyncio import SSLConnection
+from redis.asyncio.connection import parse_url
+from redis.exceptions import RedisError
+
+from .base import unknown_names
+from .redis_connection import to_connection
+
+_SSL: Final = [name for name in inspect.signature(SSLConnection).parameters if name[:4] == "ssl_"]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _number(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _nodes(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) > 0
+        and all(
+            isinstance(node, list | tuple)
+            and len(node) == 2
+            and _text(node[0])
+            and _number(node[1])
+            for node in value
+        )
+    )
+
+
+def _sentinel(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and set(value) <= {"nodes", "service", "options"}
+        and _nodes(value.get("nodes"))
+        and _text(value.get("service"))
+        and isinstance(value.get("options", {}), Mapping)
+        and set(value.get("options", ()))
+        <= {"min_other_sentinels", "sentinel_kwargs", "force_master_ip"}
+    )
+
+
+_NODES: Final = "[('host1', 6379), ('host2', 6379)]"
+_KNOWN: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    # name: what it must be, and how to write it
+    "host": (_text, "'localhost'"),
+    "port": (lambda value: _number(value) and 0 < value < 65536, "6379"),
+    "username": (_text, "a text"),
+    "password": (_text, "a text"),
+    "url": (_text, "'redis://host:6379', 'rediss://host:6379' or 'unix:///path'"),
+    "unix_socket_path": (_text, "'/run/redis.sock'"),
+    "db_sessions": (_number, "0"),
+    "db_notifications": (_number, "1"),
+    "ssl": (lambda value: type(value) is bool, "True or False"),
+    "client_name": (_text, "a name"),
+    "credential_provider": (lambda value: hasattr(value, "get_credentials"), "redis-py's kind"),
+    "protocol": (lambda value: value in (2, 3), "2 or 3"),
+    "cluster": (lambda value: type(value) is bool, "True or False"),
+    "nodes": (_nodes, _NODES),
+    "sentinel": (
+        _sentinel,
+        "{'service': 'mymaster', 'nodes': " + _NODES + "}, and in 'options' if need be "
+        "min_other_sentinels, sentinel_kwargs, force_master_ip",
+    ),
+    **dict.fromkeys(_SSL, (lambda value: True, "")),
+}
+
+_TIMEOUT: Final = "storage_timeout, beside storage, bounds every call: set that"
+_RETRY: Final = "nothing that changes a record is sent twice, and reads are repeated as it is"
+_POOL: Final = "the engine opens its connections itself: write host and port, or url"
+_BYTES: Final = "records are bytes"
+_NO_EFFECT: Final = {
+    # name: why it cannot have an effect, and what to write instead
+    "max_connections": "one connection per database carries all requests",
+    "health_check_interval": "each reply is waited for with a timeout, and keepalive is on",
+    "socket_keepalive": "keepalive is always on",
+    "socket_timeout": _TIMEOUT,
+    "socket_connect_timeout": _TIMEOUT,
+    "timeout": _TIMEOUT,
+    "retry": _RETRY,
+    "retry_on_timeout": _RETRY,
+    "retry_on_error": _RETRY,
+    "cluster_error_retry_attempts": _RETRY,
+    "connection_pool": _POOL,
+    "connection_class": _POOL,
+    "single_connection_client": _POOL,
+    "decode_responses": _BYTES,
+    "encoding": _BYTES,
+    "encoding_errors": _BYTES,
+    "db": "sessions and notifications are apart: write db_sessions and db_notifications",
+    "read_from_replicas": "a replica may not have yet what was written before",
+}
+
+
+def flat(storage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `storage` with the parts of its `url` in place of it. Raises `ValueError`."""
+    options = dict(storage)
+    if (url := options.pop("url", None)) is not None:
+        parts: dict[str, Any] = dict(parse_url(url))
+        if parts.pop("connection_class", None) is SSLConnection:
+            parts["ssl"] = True
+        if "path" in parts:
+            parts["unix_socket_path"] = parts.pop("path")
+        options |= parts
+    return options
+
+
+def faults(storage: Mapping[str, Any]) -> list[str]:
+    """Return everything that is wrong with `storage`, a sentence each."""
+    found = _unknown("storage", storage)
+    options = dict(storage)
+    if _text(storage.get("url")):
+        wrong = _url_faults(storage)
+        found += wrong
+        options = options if wrong else flat(storage)
+    for name, value in options.items():
+        fits, example = _KNOWN.get(name, (lambda value: True, ""))
+        if not fits(value):
+            shown = type(value).__name__ if name in ("password", "url") else repr(value)
+            found.append(f"storage[{name!r}] is {shown}: write {example}")
+    if found:
+        return found
+    for both, sentence in _APART.items():
+        if all(options.get(name) for name in both):
+            found.append(f"storage has {' and '.join(map(repr, both))}: {sentence}")
+    if options.get("cluster") and any(options.get(name) for name in _DATABASES):
+        found.append("storage names a database, and a cluster has number 0 only: leave it out")
+    if options.get("nodes") and not options.get("cluster"):
+        found.append("storage['nodes'] is for a cluster: add 'cluster': True, or write 'sentinel'")
+    if not options.get("ssl") and (names := [name for name in options if name in _SSL]):
+        found.append(f"storage[{names[0]!r}] needs TLS: add 'ssl': True, or write rediss:// as url")
+    return found or _refusals(options)
+
+
+_DATABASES: Final = ("db", "db_sessions", "db_notifications")
+_APART: Final = {
+    ("sentinel", "cluster"): "a server has one of them: keep that one",
+    ("sentinel", "host"): "Sentinel says where the server is: leave the host out",
+    ("sentinel", "unix_socket_path"): "Sentinel says where the server is: leave the socket out",
+    ("cluster", "unix_socket_path"): "the nodes of a cluster are reached by host and port",
+    ("host", "unix_socket_path"): "keep the one that leads to the server",
+    ("nodes", "host"): "write all hosts in 'nodes'",
+    ("credential_provider", "password"): "keep the one that knows the password",
+}
+
+
+def _unknown(where: str, names: Mapping[str, Any]) -> list[str]:
+    idle = [f"{where} has {n!r}, in vain: {_NO_EFFECT[n]}" for n in names if n in _NO_EFFECT]
+    return idle + unknown_names(where, [n for n in names if n not in _NO_EFFECT], _KNOWN)
+
+
+def _url_faults(storage: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with `url`; its password is not shown."""
+    where, url = "storage['url']", storage["url"]
+    try:
+        parts = urlsplit(url)
+        query = {name: value for name, value in parse_qs(parts.query).items() if name != "db"}
+        found = _unknown(where, query)
+        database = parts.path.strip("/") if parts.scheme != "unix" else ""
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            found.append(f"{where} begins with {parts.scheme!r}: write {_KNOWN['url'][1]}")
+        elif database and not database.isdecimal():
+            found.append(f"{where} names the database {database!r}: write a number such as /0")
+        elif parts.port == 0:
+            raise ValueError
+        elif not found:
+            taken = flat({"url": url})
+            both = [name for name in taken if name in storage]
+            both += [name for name in _DATABASES if name in storage and "db" in taken]
+            found += [f"{where} and storage[{name!r}] say the same: keep one" for name in both]
+    except ValueError:  # without its text, which may hold a part of a password
+        found = [
+            f"{where} is not a URL: write {_KNOWN['url'][1]}, a number as port, and the special "
+            "characters of a password as %40 and the like"
+        ]
+    return found
+
+
+def _refusals(options: Mapping[str, Any]) -> list[str]:
+    """Return what redis-py and the TLS library say to the values."""
+    ours = ("cluster", "nodes", "sentinel", *_DATABASES)
+    try:
+        connection = to_connection({n: value for n, value in options.items() if n not in ours})
+        if isinstance(connection, SSLConnection):
+            connection.ssl_context.get()
+    except (RedisError, OSError, ValueError, TypeError) as error:
+        return [f"storage cannot work: {error}"]
+    return []

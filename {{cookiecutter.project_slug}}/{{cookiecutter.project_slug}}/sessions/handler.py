@@ -1,0 +1,301 @@
+"""Where a session meets Tornado: made from a request, saved before the response leaves.
+
+A handler with the mixins behaves as Tornado documents it, whatever the session has to save. This
+is the only file that relies on Tornado's insides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from functools import partial
+from http.cookies import SimpleCookie
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from tornado.httputil import HTTPHeaders
+from tornado.web import RequestHandler
+
+from .errors import SessionError, SessionLost, StoreUnavailable
+from .notification import Notifications
+from .record import State
+from .request import CLOSED, LastHeaders, RequestSession
+from .store import Store
+from .trips import put_back
+
+if TYPE_CHECKING:
+    _Base = RequestHandler
+else:
+    _Base = object
+
+_ATTRIBUTE: Final = "_session_manager"
+_RESPONSE: Final = (
+    "_status_code", "_reason", "_headers", "_headers_written", "_write_buffer", "_new_cookie"
+)  # fmt: skip
+"""Where Tornado keeps a response that has not left yet."""
+_WEBSOCKET_OPENS: Final = 101  # the response is given, and the handler goes on
+
+_Task = asyncio.Task[None]
+_Save = Callable[[], Coroutine[Any, Any, None]]
+
+log = logging.getLogger(__package__)
+
+
+class SessionManager(RequestSession):
+    """The session of the request that `handler` serves: one, however often it is asked for.
+
+    The mixins load and save it. A handler without them does both like this, and answers after the
+    block, so that the cookie can still be set:
+
+        async with SessionManager(self) as session:
+            session["theme"] = "dark"
+
+    In a job that goes on with a session after the response, the same block loads it again.
+    """
+
+    def __new__(cls, handler: RequestHandler) -> Self:
+        session: Self | None = getattr(handler, _ATTRIBUTE, None)
+        return super().__new__(cls) if session is None else session
+
+    def __init__(self, handler: RequestHandler) -> None:
+        if getattr(handler, _ATTRIBUTE, None) is not self:
+            setattr(handler, _ATTRIBUTE, self)
+            super().__init__(handler, has_mixins=isinstance(handler, _Lifecycle))
+
+    def is_answered(self) -> bool:
+        handler = self.handler()
+        return handler is None or handler._finished
+
+    def can_set_cookie(self) -> bool:
+        handler = self.handler()
+        held = getattr(handler, "_held", None) is not None
+        return handler is not None and (held or not handler._headers_written)
+
+    async def wait_until_saved(self) -> None:
+        waiting = getattr(self.handler(), "_waiting", None)
+        if waiting is not None:
+            await asyncio.wait([waiting])
+
+    async def load(self) -> None:
+        handler = self.handler()
+        if self.state is None and handler is not None:
+            handler._transforms.append(LastHeaders(self))
+        await super().load()
+
+
+class NotificationManager(Notifications):
+    """The notifications of the request that `handler` serves; see `SessionManager`."""
+
+    def __init__(self, handler: RequestHandler) -> None:
+        super().__init__(SessionManager(handler))
+
+
+class _Lifecycle(_Base):
+    """Base of both mixins: loads in `prepare`, saves before the response leaves."""
+
+    _failed = _answers_error = False
+    _session_manager: SessionManager | None = None
+    _held: dict[str, Any] | None = None
+    """The response that waits for the store, as it was when the handler gave it."""
+    _waiting: _Task | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if RequestHandler in order and order.index(RequestHandler) < order.index(_Lifecycle):
+            bases = sorted(cls.__bases__, key=lambda base: not issubclass(base, _Lifecycle))
+            raise TypeError(
+                f"{cls.__name__}: the mixins must come before the handler, or nothing is saved. "
+                f"Write: class {cls.__name__}({', '.join(base.__name__ for base in bases)})"
+            )
+
+    async def prepare(self) -> None:
+        """Load the session. A handler's own `prepare` must `await super().prepare()`."""
+        prepared = super().prepare()
+        if prepared is not None:
+            await prepared
+        if not self._finished:
+            await SessionManager(self).load()
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """Save, then finish as Tornado does.
+
+        2xx to 4xx responses save what the handler changed. A response that has failed (5xx, or an
+        exception after the first flush) drops it, and puts back the notifications it took.
+        """
+        has_content = chunk is not None or bool(self._write_buffer)
+        if self._finished or (has_content and self._should_not_send_content(self._status_code)):
+            return super().finish(chunk)  # which raises
+        flushing = self._waiting if self._held is not None else None
+        save = self._save_method() if flushing is None else None
+        session = self._session()
+        if session is not None and self._status_code != _WEBSOCKET_OPENS:
+            session.closed = CLOSED
+        if save is None and flushing is None:
+            return super().finish(chunk)
+        if chunk is not None:
+            self.write(chunk)
+        if flushing is None:
+            self._hold()
+        # From here on the request is finished for all who ask: after a redirect in prepare() the
+        # method must not run, a second finish() and a late write() raise, and an exception is
+        # logged and changes nothing.
+        self._finished = True
+        # A streamed body is read when prepare() is done; here, only once the answer has left, so
+        # that a request that was refused receives none of it.
+        body, self._prepared_future = self._prepared_future, None
+        return self._start(self._save_and_finish(save, flushing, body))
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+        """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
+        if self._held is not None and self._waiting is not None:
+            return self._waiting
+        if self._headers_written:
+            return super().flush(include_footers)
+        save = None if include_footers else self._save_method()
+        if save is None:
+            return super().flush(include_footers)
+        self._hold()
+        return self._start(self._save_and_flush(save))
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """As Tornado's; knows the status of this package's exceptions."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, SessionError):
+            status_code, kwargs["reason"] = error.status, error.reason
+        self._answers_error = True
+        if self._headers_written and not self._finished:
+            self._failed = True  # Tornado can only cut the response short
+        super().send_error(status_code, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """As Tornado's; tells the client when to come back if the store did not answer."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, StoreUnavailable):
+            self.set_header("Retry-After", str(error.retry_after_s))
+        super().write_error(status_code, **kwargs)
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """As Tornado's; an outage makes one line a second, not a traceback with each request."""
+        if isinstance(value, StoreUnavailable):
+            Store.of(self.application).log_outage(value)
+        elif isinstance(value, SessionLost):
+            log.info("%s: %s", self._request_summary(), value)
+        else:
+            super().log_exception(typ, value, tb)
+
+    def on_connection_close(self) -> None:
+        """As Tornado's; saves what a WebSocket has changed last."""
+        super().on_connection_close()
+        session = self._session()
+        if session is not None and self._status_code == _WEBSOCKET_OPENS:
+            self._start(_save_at_close(session))
+
+    def _session(self) -> SessionManager | None:
+        """Return the session of this request, if one was asked for and loaded."""
+        session = self._session_manager
+        return session if session is not None and session.state is not None else None
+
+    def _session_for_use(self) -> SessionManager:
+        session = self._session() or SessionManager(self)
+        session.varies = True
+        if session.state is None and (self._finished or self._answers_error):
+            # Error pages and logs of a request that never had its session find nobody's, empty.
+            session.state, session.closed = State.NEW, "the session of this request was not loaded"
+        session.check_loaded()
+        return session
+
+    def _save_method(self) -> _Save | None:
+        """Return what must be awaited before the response may leave; None: nothing."""
+        session = self._session()
+        if session is None:
+            return None
+        if self._failed or self._status_code >= 500:
+            session.discard()
+            return partial(put_back, session) if session.taken else None
+        if self._status_code != _WEBSOCKET_OPENS:
+            return session.save if session.unsaved() or session.use_is_due() else None
+        if session.unsaved():
+            raise RuntimeError(
+                "a WebSocket cannot wait for its session to be saved when it opens: "
+                "`await self.session.save()` in prepare()"
+            )
+        return None
+
+    def _hold(self) -> None:
+        """Put the response aside: what the handler does to it from here on has no effect."""
+        self._held = {name: getattr(self, name, None) for name in _RESPONSE}
+        self._headers, self._headers_written = HTTPHeaders(), True
+        self._new_cookie = SimpleCookie()
+
+    def _release(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            for name, value in held.items():
+                setattr(self, name, value)
+            if held["_new_cookie"] is None:
+                del self._new_cookie
+
+    async def _save_and_finish(
+        self, save: _Save | None, flushing: _Task | None, body: asyncio.Future[None] | None
+    ) -> None:
+        given = False
+        try:
+            if flushing is not None:
+                await flushing
+                save = self._save_method()
+            if save is not None:
+                await save()
+            self._release()
+            self._finished, given = False, True
+            sent = super().finish()
+        except Exception as error:
+            if not given:
+                self._release()
+                self._finished, self._failed = False, True
+            self._handle_request_exception(error)
+        else:
+            await sent
+        finally:
+            if body is not None and not body.done():
+                body.set_result(None)
+
+    async def _save_and_flush(self, save: _Save) -> None:
+        try:
+            await save()
+        finally:
+            self._release()
+        await super().flush()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> _Task:
+        self._waiting = asyncio.create_task(work)
+        # Handlers seldom wait for their finish(): do not report once more what it raised.
+        self._waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._waiting
+
+
+class SessionMixin(_Lifecycle):
+    """Gives a handler `self.session`. Write it before the handler class in the bases."""
+
+    @property
+    def session(self) -> SessionManager:
+        """This visitor's session, as a dictionary."""
+        return self._session_for_use()
+
+
+class NotificationMixin(_Lifecycle):
+    """Gives a handler `self.notifications`. Write it before the handler class in the bases."""
+
+    @property
+    def notifications(self) -> NotificationManager:
+        """What this visitor is to be told once."""
+        self._session_for_use()
+        return NotificationManager(self)
+
+
+async def _save_at_close(session: SessionManager) -> None:
+    try:
+        if session.unsaved():
+            await session.save()
+    except Exception:
+        log.exception("what a WebSocket changed before it closed was not saved")

@@ -1,0 +1,139 @@
+"""Where a user is logged in: list that, end it, and reach the user, with or without a request.
+
+    self.session.owner = user.id                                      # at login
+    await Owner(store, user.id).end_all(but=self.session)             # at a password change
+    await Owner(Store.of(application), user_id).notify("It is done")  # in a job
+
+The list is one record for each user. A session is on it before it is stored, so that every session
+can be ended; if the store evicts the list, sessions in use put themselves back on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from .codec import decode_fields, encode
+from .dictionary import Dictionary
+from .notification import new_notice
+from .record import ENDED, MOVED, USED, Entry, deliver, entries, owner_key, write_list
+from .session import Session
+from .store import Store, log
+
+_UNSTORED_S: Final = 60
+"""A session is listed just before it is stored: an entry this young is left alone."""
+
+
+class OwnedSession(NamedTuple):
+    """One place where a user is logged in."""
+
+    handle: str
+    """Names it on pages and in forms. It opens nothing: it is neither id nor key."""
+    agent: str
+    """What the browser calls itself in its User-Agent header, at most 300 characters."""
+    address: str
+    since: datetime
+    last_used: datetime
+    current: bool
+    """Whether it is the session that was given as `current`."""
+
+
+class Owner:
+    """The sessions of one user. Every method raises `StoreUnavailable`."""
+
+    def __init__(self, store: Store, user_id: str | int) -> None:
+        self._store = store
+        self._user_id = user_id
+
+    async def sessions(self, current: Session | None = None) -> list[OwnedSession]:
+        """Return where the user is logged in, last used first. What has expired is left out."""
+        listed = await self._entries()
+        now = self._store.clock()
+        used = dict(zip(listed, await asyncio.gather(*map(self._used, listed)), strict=True))
+        if current is not None and current.handle:  # even if it is not stored yet
+            used |= {i: now for i, entry in listed.items() if entry.handle == current.handle}
+        gone = [i for i, e in listed.items() if used[i] is None and now - e.listed > _UNSTORED_S]
+        await self._unlist(gone)
+        found = {}
+        for session_id, (handle, agent, address, since, _) in listed.items():
+            last_used = used[session_id]
+            if last_used is not None:
+                is_current = current is not None and current.handle == handle
+                moments = datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(last_used, UTC)
+                found[handle] = OwnedSession(handle, agent, address, *moments, is_current)
+        return sorted(found.values(), key=lambda session: session.last_used, reverse=True)
+
+    async def end(self, handle: str) -> bool:
+        """End one session; it is dead at once, also for requests under way.
+
+        Returns False if the user has no such session.
+        """
+        listed = await self._entries()
+        return await self._end([i for i, entry in listed.items() if entry.handle == handle]) > 0
+
+    async def end_all(self, *, but: Session | None = None) -> int:
+        """End all sessions, or all others than `but`. Returns how many there were."""
+        kept = "" if but is None else but.handle
+        listed = await self._entries()
+        return await self._end([i for i, entry in listed.items() if entry.handle != kept])
+
+    async def notify(self, value: object, category: str = "info") -> int:
+        """Queue a flash message in each of the user's sessions; each shows it once.
+
+        Returns how many there are.
+        """
+        notice = dict([new_notice(value, None, category, self._store.clock())])
+        return await self._each(lambda session_id: deliver(self._store, session_id, notice))
+
+    async def set(self, name: str, value: object) -> int:
+        """Set `name` in each of the user's sessions, from the next request on.
+
+        Returns how many there are. Raises `TypeError` for a value that cannot be kept.
+        """
+        Dictionary.check_name(name)
+        changes = {name: encode(value, f"session[{name!r}]")}
+        return await self._each(lambda session_id: deliver(self._store, session_id, {}, changes))
+
+    async def _each(self, reach: Callable[[str], Coroutine[Any, Any, bool]]) -> int:
+        reached = await asyncio.gather(*map(reach, await self._entries()))
+        return sum(reached)
+
+    async def _entries(self) -> dict[str, Entry]:
+        """Return the list, by session id."""
+        snapshot = await self._store.sessions.load(owner_key(self._store, self._user_id))
+        return {} if snapshot is None else entries(snapshot.fields)
+
+    async def _used(self, session_id: str) -> float | None:
+        """Return when a session was last used; None if it is gone."""
+        snapshot = await self._store.sessions.load(self._store.key("session", session_id))
+        if snapshot is None or snapshot.ended is not None:
+            return None
+        used: float | None = decode_fields(snapshot.fields).get(USED)
+        return used
+
+    async def _end(self, session_ids: list[str]) -> int:
+        # The sessions first: an entry without a session goes later, a session without an entry
+        # could no longer be ended.
+        ended = await asyncio.gather(*map(self._end_one, session_ids))
+        await self._unlist(session_ids)
+        return sum(ended)
+
+    async def _end_one(self, session_id: str) -> bool:
+        store = self._store
+        for _ in range(10):
+            key = store.key("session", session_id)
+            if await store.sessions.end(key, ENDED):
+                log.info("session %s: destroyed from elsewhere", store.alias(session_id))
+                return True
+            snapshot = await store.sessions.load(key)
+            if snapshot is None or not (snapshot.ended or "").startswith(MOVED):
+                break
+            # It moved after we had read the list.
+            session_id = str(snapshot.ended).removeprefix(MOVED)
+        return False
+
+    async def _unlist(self, session_ids: list[str]) -> None:
+        if session_ids:
+            await write_list(self._store, self._user_id, dict.fromkeys(session_ids))

@@ -1,0 +1,315 @@
+"""A session's trips to the store: it is found, and committed by the state it is in.
+
+The other half of session.py. A commit has a function for each state, and each step of it is safe to
+fail after: what leads to a record is written after the record.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .codec import decode, encode
+from .cookie import id_of, new_token
+from .errors import BadRecord, SessionLost, StoreUnavailable
+from .record import (
+    CREATED,
+    ENDED,
+    MOVED,
+    OWNER,
+    PERSISTENT,
+    USED,
+    WAITING,
+    Notice,
+    State,
+    deliver,
+    write_list,
+)
+
+if TYPE_CHECKING:
+    from .session import Session
+
+Changes = Mapping[str, bytes | None]
+
+log = logging.getLogger(__package__)
+
+
+async def find(session: Session, session_id: str) -> State | None:
+    """Load the record: ALIVE; LOST if it has ended or moved within a minute; None: none."""
+    store, key = session.store, session.store.key("session", session_id)
+    snapshot = await store.sessions.load(key)
+    if snapshot is None:
+        _log(session, "unknown id", session_id, logging.WARNING)
+        return None
+    if snapshot.ended is not None:
+        _log(session, f"came with an id that has {snapshot.ended.partition(' ')[0]}", session_id)
+        return State.LOST
+    try:
+        session.replace(snapshot.fields)
+        if session.life_s() > 0:
+            session.id, session.version = session_id, snapshot.version
+            return State.ALIVE
+    except (BadRecord, LookupError, TypeError) as error:
+        log.warning("dropped the record of session %s: %r", store.alias(session_id), error)
+    session.forget()
+    _log(session, "expired", session_id)
+    await store.sessions.write(key, dict.fromkeys(snapshot.fields), 1, create=False)
+    return None
+
+
+async def modify(
+    session: Session, name: str, function: Callable[[Any], object], default: object
+) -> Any:
+    """See `Session.modify`."""
+    session.check_name(name)
+    await session.save()
+    while True:
+        old = session.stored.get(name)
+        new = function(decode(encode(default) if old is None else old))
+        if new is None:
+            raise TypeError(
+                f"modify({name!r}): the function returned None instead of the new value; "
+                "list.append does, so write: lambda items: [*items, item]"
+            )
+        raw = encode(new, f"session[{name!r}]")
+        if session.state is not State.ALIVE or session.id is None:
+            session[name] = new
+            await session.save()
+            return new
+        session.touched.discard(name)
+        if await put(session, session.id, {name: raw}, expect={name: old}):
+            return session[name]
+        await session.reload(touch=False)
+
+
+async def commit(session: Session) -> None:
+    """Write what has changed. See `Session.save` for what it raises."""
+    match session.state:
+        case State.NEW if session.unsaved():
+            await _begin(session)
+        case State.ALIVE:
+            await _merge(session)
+        case State.MOVED:
+            await _move(session)
+        case State.ENDED:
+            await _end(session)
+        case State.LOST if session.unsaved():
+            _refuse(session)
+
+
+async def look(session: Session) -> None:
+    """Learn of notices that came since the session was loaded, unless the response is to come."""
+    if session.state is State.ALIVE and session.id is not None and not session.can_set_cookie():
+        snapshot = await session.store.sessions.load(session.store.key("session", session.id))
+        found = {} if snapshot is None else snapshot.fields
+        names = {name for name in {*found, *session.stored} if name.startswith(WAITING)}
+        session.written({name: found.get(name) for name in names})
+
+
+async def put_back(session: Session) -> None:
+    """Return to the store what was taken from it, because the response has failed."""
+    # Each value under a new field: a reader who came too late for the old one may be about to remove
+    # its label, and nobody would find the value again.
+    taken = {
+        field if notice.value is None else field[:-8] + secrets.token_hex(4): notice
+        for field, notice in session.taken.items()
+    }
+    session.taken = {}
+    if taken and session.id is not None:
+        try:
+            await deliver(session.store, session.id, taken)
+        except StoreUnavailable as error:
+            session.store.log_outage(error)
+
+
+async def _begin(session: Session) -> None:
+    session.check_can_begin()
+    token = new_token()
+    session.set_own(CREATED, session.store.clock())
+    changes = session.changes()
+    if await _store(session, id_of(token), changes, create=True):
+        _become(session, token)
+        _log(session, "created", id_of(token))
+    else:  # ended by its user, from another device: it was on the list already
+        await _lose(session, changes)
+
+
+async def _merge(session: Session) -> None:
+    assert session.id is not None
+    changes, former_owner = session.changes(), session.stored.get(OWNER)
+    only_use = not (changes or session.outgoing or session.unwanted)
+    if only_use and not session.use_is_due():
+        return
+    try:
+        alive = await _store(session, session.id, changes)
+    except StoreUnavailable as error:
+        if not only_use:
+            raise
+        session.store.log_outage(error)  # the page that only read can be shown all the same
+        return
+    if not alive:
+        await _lose(session, changes)
+        return
+    if OWNER in changes:
+        await _unlist(session, former_owner, session.id)
+    if PERSISTENT in changes or session.cookie_expires() is not None:
+        session.sets_cookie = True  # a persistent cookie is renewed in use
+
+
+async def _move(session: Session) -> None:
+    """Copy the record to a new id, then end the old one, which decides who moves it.
+
+    If the store fails in between, the visitor still has the old session, and whoever ends this
+    session from elsewhere at that moment ends the copy too.
+    """
+    assert session.id is not None
+    if not session.can_set_cookie():
+        raise RuntimeError(
+            "the session's id cannot change after the headers are sent, because the new one needs "
+            "a cookie: call regenerate() before the first flush()"
+        )
+    store, old, loaded, changes = session.store, session.id, dict(session.stored), session.changes()
+    token, session.version = new_token(), None
+    new = id_of(token)
+    if not await _store(session, new, {**loaded, **changes}, create=True):
+        await _lose(session, changes)
+        return
+    held = await store.sessions.end(store.key("session", old), MOVED + new)
+    # What others have stored under the old id since this request loaded it.
+    late = {
+        name: held.get(name)
+        for name in {*held, *loaded} - {*changes, USED}
+        if held.get(name) != loaded.get(name)
+    }
+    session.touched -= late.keys()
+    if not held or (late and not await put(session, new, late)):
+        await store.sessions.end(store.key("session", new), ENDED)
+        await _lose(session, changes)
+        return
+    _become(session, token)
+    _log(session, f"regenerated to {session.alias}", old)
+    try:
+        await _unlist(session, held.get(OWNER), old)
+        if any(name.startswith(WAITING) for name in session.stored):
+            values = await store.notifications.end(store.key("notice", old), MOVED + new)
+            await _write_notices(session, new, values)
+    except StoreUnavailable as error:
+        store.log_outage(error)  # the visitor must get the new cookie all the same
+
+
+async def _end(session: Session) -> None:
+    assert session.id is not None
+    store, old = session.store, session.id
+    held = await store.sessions.end(store.key("session", old), ENDED)
+    _log(session, "destroyed", old)
+    session.id, session.state = None, State.NEW
+    session.sets_cookie, session.clears_cookie = False, True
+    labels = {n.removeprefix(WAITING): raw for n, raw in held.items() if n.startswith(WAITING)}
+    try:
+        await _unlist(session, held.get(OWNER), old)
+        if labels and session.can_set_cookie():  # they reach the visitor's next page
+            values = await store.notifications.end(store.key("notice", old), ENDED)
+            unread = {f: Notice(labels[f], values[f]) for f in labels.keys() & values}
+            session.outgoing = {**unread, **session.outgoing}
+        if session.unsaved():
+            await _begin(session)
+    except StoreUnavailable as error:
+        if session or session.owner is not None:
+            raise
+        session.outgoing = {}
+        store.log_outage(error)  # the visitor must be logged out all the same
+
+
+async def _lose(session: Session, changes: Changes) -> None:
+    """Another request has ended the session or moved it: only notices follow."""
+    outgoing = session.outgoing
+    if outgoing and session.id and await deliver(session.store, session.id, outgoing):
+        session.outgoing = {}
+    session.state = State.LOST
+    if changes or session.outgoing:
+        _refuse(session)
+    session.forget()
+
+
+def _refuse(session: Session) -> None:
+    session.forget()
+    session.outgoing = {}
+    if not session.drops_if_lost:
+        raise SessionLost
+    log.info("dropped what a request changed: its session has ended or changed its id")
+
+
+def _become(session: Session, token: str) -> None:
+    session.id, session.token, session.state = id_of(token), token, State.ALIVE
+    session.sets_cookie, session.clears_cookie = True, False
+
+
+async def _store(
+    session: Session, session_id: str, fields: Changes, *, create: bool = False
+) -> bool:
+    """Write fields and notices. False: nothing, as another request has ended or moved it.
+
+    On the owner's list first, so that the session can always be ended; then the notices, so that
+    whoever finds a label finds the value.
+    """
+    changes, outgoing = dict(fields), dict(session.outgoing)
+    if OWNER in changes or session.use_is_due():  # the store may have evicted the list
+        await _list(session, session_id)
+    removed = set(session.unwanted)
+    values = {field: notice.value for field, notice in outgoing.items()}
+    await _write_notices(session, session_id, {**dict.fromkeys(removed), **values})
+    for field in removed:
+        changes[WAITING + field] = None
+    for field, notice in outgoing.items():
+        changes[WAITING + field] = notice.label
+    if not await put(session, session_id, changes, create=create):
+        return False
+    session.unwanted -= removed
+    session.outgoing = {f: each for f, each in session.outgoing.items() if f not in outgoing}
+    return True
+
+
+async def put(
+    session: Session,
+    session_id: str,
+    changes: Changes,
+    *,
+    create: bool = False,
+    expect: Changes | None = None,
+) -> bool:
+    """Write to the record, which counts as use. False: it was not there, or not as expected."""
+    store, seen, session.version = session.store, session.version, None
+    changes = {**changes, USED: encode(store.clock())}
+    key, ttl = store.key("session", session_id), session.ttl_s()
+    removed = await store.sessions.write(key, changes, ttl, create=create, expect=expect, seen=seen)
+    if removed is not None:
+        session.written(changes)
+    return removed is not None
+
+
+async def _write_notices(session: Session, session_id: str, values: Changes) -> None:
+    if values:
+        key = session.store.key("notice", session_id)
+        await session.store.notifications.write(key, values, session.ttl_s(), create=True)
+
+
+async def _list(session: Session, session_id: str) -> None:
+    """Put the session on its owner's list, if it has one."""
+    if session.owner is not None:
+        client, since = session.client, session.own(OWNER)[2]
+        entry = [session.handle, client.agent[:300], client.address, since, session.store.clock()]
+        await write_list(session.store, session.owner, {session_id: encode(entry)})
+
+
+async def _unlist(session: Session, owner: bytes | None, session_id: str) -> None:
+    """Take the session off a former owner's list, or off its own under a former id."""
+    if owner is not None and (owner != session.stored.get(OWNER) or session_id != session.id):
+        await write_list(session.store, decode(owner)[0], {session_id: None})
+
+
+def _log(session: Session, what: str, session_id: str, level: int = logging.INFO) -> None:
+    """Log what security staff want to see, without the id."""
+    name, (address, _, request_id) = session.store.alias(session_id), session.client
+    log.log(level, "session %s: %s request=%s address=%s", name, what, request_id, address)
