@@ -1,13 +1,19 @@
 # make help lists what there is.
 
-PYTHON ?= python3
-VENV := .venv
+# A variable of the shell changes none of these; one on make's command line does.
+PYTHON = python3
+VENV = .venv
+RUN := $(VENV)/bin/python -m
 DEMO := build/demo
 # The generated tests import the package by its name, so they are Python only once generated;
 # tests/test_output_checks.py looks at them there.
 NOT_PYTHON := --extend-exclude '*cookiecutter.project_slug*/tests'
 DEMO_APP := $(DEMO)/my_tornado_app
-PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+PIP := $(RUN) pip --quiet --disable-pip-version-check
+
+ifeq ($(shell command -v $(PYTHON) 2> /dev/null),)
+$(error There is no $(PYTHON) here: name a Python that is, for example PYTHON=python3.13)
+endif
 
 .DEFAULT_GOAL := help
 
@@ -19,23 +25,33 @@ help: ## list the commands
 demo: $(VENV)/.installed ## generate an app and start it on http://localhost:8888 (PORT=9000: elsewhere)
 	@echo "Generating an app with the default answers in $(DEMO_APP)"
 	@rm -rf $(DEMO_APP)
-	@$(VENV)/bin/cookiecutter . --no-input --output-dir $(DEMO) > /dev/null
+	@mkdir -p $(DEMO)
+	@$(RUN) cookiecutter . --no-input --output-dir $(DEMO) 2> $(DEMO)/log || { cat $(DEMO)/log; exit 1; }
 	@$(MAKE) --no-print-directory -C $(DEMO_APP) run ENGINE=memory VENV=../venv
 
 .PHONY: test
 test: $(VENV)/.installed-dev packages ## test everything, in all combinations
-	$(VENV)/bin/ruff check $(NOT_PYTHON) .
-	$(VENV)/bin/ruff format --check $(NOT_PYTHON) .
-	$(VENV)/bin/pytest
+	$(RUN) ruff check $(NOT_PYTHON) .
+	$(RUN) ruff format --check $(NOT_PYTHON) .
+	$(RUN) pytest -n auto --dist loadfile
 
 .PHONY: quick
 quick: $(VENV)/.installed-dev ## test what takes seconds
-	$(VENV)/bin/pytest -m 'not slow'
+	$(RUN) pytest -n auto --dist loadfile -m 'not slow'
 
 .PHONY: format
 format: $(VENV)/.installed-dev ## format the code, and repair what ruff can
-	$(VENV)/bin/ruff check --fix $(NOT_PYTHON) .
-	$(VENV)/bin/ruff format $(NOT_PYTHON) .
+	$(RUN) ruff check --fix $(NOT_PYTHON) .
+	$(RUN) ruff format $(NOT_PYTHON) .
+
+.PHONY: lock
+lock: $(VENV)/.installed-dev ## name the releases that generated projects install; UPGRADE=1 takes the newest ones
+	$(RUN) scripts.lock
+
+.PHONY: mutants
+mutants: $(VENV)/.installed-dev packages ## put faults into sessions/ and count what the suite notices (SAMPLE=200 ENGINE=redis)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --group mutants
+	$(RUN) scripts.mutants --sample $(or $(SAMPLE),200) --engine $(or $(ENGINE),redis)
 
 .PHONY: bench
 bench: ## measure against peers and write docs/speed.md (QUICK=1: only measure, in two minutes)
@@ -43,7 +59,7 @@ bench: ## measure against peers and write docs/speed.md (QUICK=1: only measure, 
 
 .PHONY: pictures
 pictures: $(VENV)/.installed-dev packages ## take the README's pictures of a generated app
-	PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/python -m scripts.take_pictures
+	PYTHONDONTWRITEBYTECODE=1 $(RUN) scripts.take_pictures
 
 .PHONY: clean
 clean: ## remove the virtual environment, the demo and all caches
@@ -52,7 +68,7 @@ clean: ## remove the virtual environment, the demo and all caches
 
 .PHONY: packages
 packages:
-	@scripts/install_packages.sh redis-server memcached chromium postgres openssl
+	@scripts/install_packages.sh redis-server memcached chromium postgres pgbouncer openssl
 
 # Remade when pyproject.toml changes. --group is an option of pip 25.1 and newer.
 $(VENV)/.installed: pyproject.toml

@@ -1,72 +1,104 @@
 """Remove what was not chosen, then say what to do next.
 
-Cookiecutter renders this file with the answers and runs it in the finished project. It creates
-nothing, so that two bakes with the same answers are identical and template updates stay small.
+Cookiecutter renders this file with the answers and runs it in the finished project, which may have
+been there for years (`cookiecutter --overwrite-if-exists`): it touches the files that
+files_by_answer.json lists, and looks at no other. It creates nothing, so that two bakes with the
+same answers are identical and template updates stay small.
 """
 
 import json
 import re
 import shlex
-import shutil
+import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-# See pre_gen_project.py: JSON in pure ASCII, safe in a raw string.
+# JSON in pure ASCII: no value can end the raw strings, whatever quotes or backslashes it has.
 ANSWERS = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
+TABLE = json.loads(r"""{{ cookiecutter | files_by_answer | tojson }}""")
 
-# question: {answer: files that belong to this answer alone}. The files of all other answers go.
-# Only the name of a file counts, not the folders above it.
-FILES_BY_ANSWER = {
-    "engine": {"redis": ["*redis*"], "memcached": ["*memcached*"]},
-    "license": {"MIT": ["LICENSE"], "BSD-3-Clause": ["LICENSE"], "Apache-2.0": ["LICENSE"]},
-}
-
-# A line of code that belongs to one answer alone ends with a marker: `# engine: redis`. In other
-# files a line may be what somebody answered, and end in any way.
-MARKED_SUFFIXES = {".py", ".toml"}
-MARKER = re.compile(rb"[ \t]*# engine: (\w+)[ \t]*(?=\r?\n|\Z)")
-
-# Left in the template by tools that read its Python in place: copied as they are, and removed here.
-CACHES = ("__pycache__", ".*_cache")
+# A line that belongs to one answer alone ends with a mark, `# engine: redis`. A line marked
+# `# without hooks` always goes. Each file with marks has one, which shows that cookiecutter has
+# just written the file: one that was there before (--skip-if-file-exists) is the owner's.
+MARK = re.compile(rb"[ \t]*# (%s): (\w+)[ \t]*(?=\r?\n|\Z)" % "|".join(TABLE["files"]).encode())
+WITHOUT_HOOKS = re.compile(rb"# without hooks[ \t]*(?=\r?\n|\Z)")
 
 ENGINES = {"redis": "Redis", "memcached": "Memcached"}
 START_SERVER = {"redis": "redis-server", "memcached": "memcached"}
 
 
 def main() -> None:
-    for cache in [path for pattern in CACHES for path in Path().rglob(pattern)]:
-        shutil.rmtree(cache)
-    files = [path for path in sorted(Path().rglob("*")) if path.is_file()]
-    for question, files_by_answer in FILES_BY_ANSWER.items():
-        kept = files_by_answer.get(ANSWERS[question], [])
-        others = {pattern for patterns in files_by_answer.values() for pattern in patterns}
-        for path in files:
-            if any(path.match(pattern) for pattern in others.difference(kept)):
-                path.unlink()
-    for path in files:
-        if path.suffix in MARKED_SUFFIXES and path.exists():
-            _keep_marked_lines(path, ANSWERS["engine"].encode())
-    _print_next_steps()
+    for question, paths_by_answer in TABLE["files"].items():
+        kept = paths_by_answer.get(ANSWERS[question], [])
+        for path in {path for paths in paths_by_answer.values() for path in paths}.difference(kept):
+            _remove(Path(path))
+    for path in TABLE["files_with_marked_lines"]:
+        if Path(path).is_file():
+            _keep_marked_lines(Path(path))
+    _remove_caches()
+    if not _is_comparison():
+        _say(_next_steps())
 
 
-def _keep_marked_lines(path: Path, engine: bytes) -> None:
-    """Drop the lines marked for another engine, and the marker from the lines that stay."""
-    before = path.read_bytes()
-    lines = []
-    for line in before.splitlines(keepends=True):
-        marker = MARKER.search(line)
-        if marker is None:
-            lines.append(line)
-        elif marker[1] == engine:
-            lines.append(MARKER.sub(b"", line))
-    after = b"".join(lines)
-    if after != before:
-        path.write_bytes(after)
+def _remove(path: Path) -> None:
+    """Remove a file that cookiecutter has just written, and the folders that it made for it."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        for folder in list(path.parents)[:-1]:
+            folder.rmdir()
 
 
-def _print_next_steps() -> None:
+def _keep_marked_lines(path: Path) -> None:
+    """Drop the lines marked for another answer, and the marks from the lines that stay."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    if any(WITHOUT_HOOKS.search(line) for line in lines):
+        finished = b"".join(map(_finished, lines))
+        path.write_bytes(re.sub(rb"(\r?\n)+\Z", rb"\1", finished))  # the last lines may have gone
+
+
+def _finished(line: bytes) -> bytes:
+    mark = MARK.search(line)
+    if WITHOUT_HOOKS.search(line) or (mark and mark[2].decode() != ANSWERS[mark[1].decode()]):
+        return b""
+    return MARK.sub(b"", line)
+
+
+def _remove_caches() -> None:
+    """Remove copies of the caches that tools have left in the template, and no other cache."""
+    for path in map(Path, TABLE["caches"]):
+        if path.is_dir() and not path.is_symlink():
+            with suppress(OSError):  # not empty: the project has a cache of its own there
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_comparison() -> bool:
+    """Whether cruft generates the project to compare it, in a temporary folder that goes at once:
+    nothing was created for whoever typed `cruft update`.
+    """
+    folder, temporary = Path.cwd().resolve().parent, Path(tempfile.gettempdir()).resolve()
+    is_temporary = folder.parent == temporary and folder.name.startswith(tempfile.gettempprefix())
+    return "_commit" in ANSWERS and is_temporary
+
+
+def _say(text: str) -> None:
+    """Print to standard error: standard output may become a patch, `cruft diff > patch`.
+
+    Never fail: cookiecutter deletes the project when a hook does. A closed pipe or a full disk
+    costs words, not work, and standard error writes what a terminal lacks as an escape.
+    """
+    if sys.stderr is None:  # closed: print would take standard output
+        return
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _next_steps() -> str:
     slug, engine = ANSWERS["project_slug"], ANSWERS["engine"]
     license_name = "no license" if ANSWERS["license"] == "none" else f"license {ANSWERS['license']}"
-    print(
+    return (
         f"\nCreated {slug}: Tornado with sessions on {ENGINES[engine]}, {license_name}.\n"
         "\nNext steps:\n"
         f"    cd {slug}\n"
@@ -74,7 +106,7 @@ def _print_next_steps() -> None:
         "                  # without a server: make run ENGINE=memory\n"
         "    make test\n"
         "\nThe same choices again:\n"
-        f"    {_repeat_command()}\n"
+        f"    {_repeat_command()}"
     )
 
 
@@ -82,16 +114,8 @@ def _repeat_command() -> str:
     words = ["cookiecutter", ANSWERS["_template"], "--no-input"]
     if ANSWERS.get("_checkout"):
         words += ["--checkout", ANSWERS["_checkout"]]
-    for question, answer in ANSWERS.items():
-        if not question.startswith("_"):
-            words.append(f"{question}={_literally(answer)}")
+    words += [f"{name}={answer}" for name, answer in ANSWERS.items() if not name.startswith("_")]
     return shlex.join(words)
-
-
-def _literally(answer: str) -> str:
-    """Cookiecutter renders what stands on its command line; make it render to `answer`."""
-    # That is an expression of Jinja for each brace, spelled so that this file holds none.
-    return answer.replace("{", "{0}{0} '{0}' {1}{1}".format("{", "}"))
 
 
 if __name__ == "__main__":

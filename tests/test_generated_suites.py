@@ -19,8 +19,9 @@ from urllib.request import urlopen
 import pytest
 
 from .conftest import ENGINES, Bake, clean_environment, run
+from .test_lock import assert_installed_from_the_lock
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 INSTALL_AND_TEST_S = 900
 
 pytestmark = pytest.mark.slow
@@ -51,6 +52,7 @@ def test_the_generated_suite_passes(bake: Bake, engine: str, version: str) -> No
     result = done.stdout.rstrip().splitlines()[-1]
     assert re.search(r"\d+ passed", result)
     assert "warning" not in result
+    assert_installed_from_the_lock(project)
 
 
 def test_one_python_at_least_is_here() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from .conftest import ENGINES, Bake, run, tree
+from .generation.test_output import DIFFERENT_ANSWERS
 from .promises.servers import started
-from .test_generation import DIFFERENT_ANSWERS
 
 LIBRARIES = {
     "redis": {"msgspec", "redis", "tornado"},

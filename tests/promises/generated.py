@@ -36,7 +36,12 @@ def _render() -> Path:
         template / "{{cookiecutter.project_slug}}",
         ignore=shutil.ignore_patterns("__pycache__", "*_cache", ".venv", "*.db"),
     )
-    shutil.copy(TEMPLATE / "cookiecutter.json", template)
+    for name in (
+        "cookiecutter.json",
+        "files_by_answer.json",
+        *map(str, TEMPLATE.glob("needs_*.py")),
+    ):
+        shutil.copy(TEMPLATE / name, template)
     project = cookiecutter(
         str(template),
         no_input=True,
@@ -45,7 +50,17 @@ def _render() -> Path:
         output_dir=str(home),
         extra_context={"project_slug": "promised"},
     )
+    _finish(Path(project))
     return Path(project)
+
+
+def _finish(project: Path) -> None:
+    """Drop the lines by which a project without hooks says that it is unfinished."""
+    table = json.loads((TEMPLATE / "files_by_answer.json").read_text())
+    for path in table["files_with_marked_lines"]:
+        file = project / path.replace("{{cookiecutter.project_slug}}", project.name)
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if "# without hooks" not in line))
 
 
 PROJECT: Final = _render()

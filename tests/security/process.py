@@ -16,7 +16,7 @@ from ..conftest import clean_environment
 from ..promises.servers import HOST, free_port, wait_for
 
 COOKIE_SECRET: Final = "only-for-tests-" + "0123456789abcdef" * 2
-COOKIE: Final = "__Host-sid"
+COOKIE: Final = "__Host-my_tornado_app"
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 
 Start = Callable[..., "App"]

@@ -20,6 +20,7 @@ import tornado.process
 from . import logs
 from .accounts import DatabaseUnavailable
 from .app import make_app
+from .environment import read_environment
 from .proxies import make_server
 from .sessions import ConfigurationError, StoreUnavailable
 from .settings import Settings, memory_engine, read_settings
@@ -28,6 +29,7 @@ shutdown_timeout_s = 8.0  # for requests in flight; `docker stop` waits 10 s bef
 max_body_bytes = 1024 * 1024  # no form here is larger; raise it when you accept uploads
 
 HOW_TO_START = {
+    # Lines that end in a mark belong to one answer alone.  # without hooks
     "redis": "redis-server --port {port}",  # engine: redis
     "memcached": "memcached -p {port}",  # engine: memcached
 }
@@ -41,7 +43,7 @@ def main() -> None:
     """Run the app until SIGTERM or SIGINT. Exits with one line per fault where it cannot start."""
     logs.configure(debug=False)
     try:
-        settings = read_settings(sys.argv, os.environ)
+        settings = read_settings(sys.argv, read_environment(os.environ))
         logs.configure(debug=settings.debug)
         asyncio.run(_check(settings))
         sockets = _bind(settings)

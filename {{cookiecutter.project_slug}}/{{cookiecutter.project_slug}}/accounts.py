@@ -27,6 +27,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 from tornado.web import HTTPError
 
+from . import postgresql
+
 max_username_characters = 64
 min_password_characters = 8
 max_password_bytes = 1024
@@ -303,11 +305,12 @@ class Accounts:
 def _engine(database_url: str) -> AsyncEngine:
     if make_url(database_url).get_backend_name() != "sqlite":
         timeouts = {"timeout": database_timeout_s, "command_timeout": database_timeout_s}
+        url, arguments = postgresql.translate(make_url(database_url))
         return create_async_engine(
-            database_url,
+            url,
             pool_pre_ping=True,
             pool_timeout=database_timeout_s,
-            connect_args=timeouts,
+            connect_args=timeouts | arguments,
             hide_parameters=True,
         )
 

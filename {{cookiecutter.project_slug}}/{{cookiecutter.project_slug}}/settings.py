@@ -20,7 +20,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from tornado.options import Error, OptionParser
 
+from . import postgresql
 from .accounts import PASSWORD_COST
+from .environment import BOOLEANS
 from .sessions import ConfigurationError, SessionConfig
 from .sessions.engines import ENGINES
 
@@ -37,6 +39,7 @@ class Settings:
     port: int = 8888
     address: str = "127.0.0.1"
     debug: bool = False
+    # Lines that end in a mark belong to one answer alone.  # without hooks
     session_engine: str = "{{cookiecutter.engine}}"
     redis_url: str = field(default="redis://localhost:6379", repr=False)  # engine: redis
     memcached_servers: tuple[str, ...] = ("localhost:11211",)  # engine: memcached
@@ -59,6 +62,12 @@ class Settings:
         return not self.debug
 
     @property
+    def cookie_name(self) -> str:
+        """Cookies ignore ports: with one name, two apps on localhost would log each other out."""
+        name = "{{cookiecutter.project_slug}}"
+        return f"__Host-{name}" if self.secure else name
+
+    @property
     def pycket(self) -> dict[str, Any]:
         """settings["pycket"], as sessions/config.py describes it."""
         storage: dict[str, dict[str, Any]] = {
@@ -69,6 +78,7 @@ class Settings:
             "engine": self.session_engine,
             "storage": storage.get(self.session_engine, {}),
             "key_prefix": self.key_prefix,
+            "cookie_name": self.cookie_name,
         }
 
 
@@ -82,7 +92,7 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
     parser = _parser()
     arguments = list(_with_values(args[1:]))
     faults = _read_environment(parser, environ)
-    if config := _config_path(arguments) or parser.config:
+    if config := _config_path(arguments):
         faults += _read_file(parser, config)
     for argument in arguments:
         faults += _read_argument(parser, argument)
@@ -201,10 +211,8 @@ def _database_url(text: str) -> str:
             f"{url.drivername} would block the event loop; "
             "write sqlite+aiosqlite://... or postgresql+asyncpg://..."
         )
-    if url.drivername == "postgresql+asyncpg" and "sslmode" in url.query:
-        # libpq's name for it, which most hosts put into their URLs; asyncpg's is "ssl".
-        others = {name: value for name, value in url.query.items() if name != "sslmode"}
-        url = url.set(query={**others, "ssl": url.query["sslmode"]})
+    if url.drivername == "postgresql+asyncpg":
+        postgresql.translate(url)
     return url.render_as_string(hide_password=False)
 
 
@@ -296,7 +304,8 @@ def _option_name(argument: str) -> str:
 def _read_environment(parser: OptionParser, environ: Mapping[str, str]) -> list[str]:
     faults = []
     for option in OPTIONS:
-        if value := environ.get(option.name.upper(), "").strip():
+        # CONFIG means the kind of build to many a tool: the path of a file is a flag alone.
+        if option.name != "config" and (value := environ.get(option.name.upper(), "").strip()):
             faults += _set(parser, option, value)
     return faults
 
@@ -330,20 +339,14 @@ def _read_argument(parser: OptionParser, argument: str) -> list[str]:
 def _set(parser: OptionParser, option: _Option, value: str) -> list[str]:
     if option.type is bool:
         # Tornado takes every word but "false", "f" and "0" for true, "off" included.
-        if value.lower() not in _BOOLEANS:
+        if value.lower() not in BOOLEANS:
             return [f"{_both_names(option.name)}: {value!r} is unclear; write true or false"]
-        value = str(_BOOLEANS[value.lower()])
+        value = str(BOOLEANS[value.lower()])
     try:
         parser.parse_command_line(["", f"--{option.name}={value}"], final=False)
     except (Error, ValueError):
         return [f"{_both_names(option.name)}: {value!r} is no whole number; write digits only"]
     return []
-
-
-_BOOLEANS = {
-    **dict.fromkeys(("true", "t", "1", "yes", "on"), True),
-    **dict.fromkeys(("false", "f", "0", "no", "off"), False),
-}
 
 
 def _both_names(name: str) -> str:

@@ -65,23 +65,28 @@ async def modify(
     """See `Session.modify`."""
     session.check_name(name)
     await session.save()
-    while True:
-        old = session.stored.get(name)
-        new = function(decode(encode(default) if old is None else old))
-        if new is None:
-            raise TypeError(
-                f"modify({name!r}): the function returned None instead of the new value; "
-                "list.append does, so write: lambda items: [*items, item]"
-            )
-        raw = encode(new, f"session[{name!r}]")
-        if session.state is not State.ALIVE or session.id is None:
-            session[name] = new
-            await session.save()
-            return new
-        session.touched.discard(name)
-        if await put(session, session.id, {name: raw}, expect={name: old}):
-            return session[name]
-        await session.reload(touch=False)
+    lock = session.store.lock(session.id or str(id(session)))
+    late = lock.locked()
+    async with lock:
+        if late:
+            await session.reload(touch=False)
+        while True:
+            old = session.stored.get(name)
+            new = function(decode(encode(default) if old is None else old))
+            if new is None:
+                raise TypeError(
+                    f"modify({name!r}): the function returned None instead of the new value; "
+                    "list.append does, so write: lambda items: [*items, item]"
+                )
+            raw = encode(new, f"session[{name!r}]")
+            if session.state is not State.ALIVE or session.id is None:
+                session[name] = new
+                await session.save()
+                return new
+            session.touched.discard(name)
+            if await put(session, session.id, {name: raw}, expect={name: old}):
+                return session[name]
+            await session.reload(touch=False)
 
 
 async def commit(session: Session) -> None:

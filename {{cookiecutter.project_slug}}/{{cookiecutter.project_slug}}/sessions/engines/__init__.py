@@ -10,6 +10,7 @@ from .memory import MemoryEngine
 from .redis import RedisEngine  # engine: redis
 
 ENGINES: dict[str, type[Engine]] = {
+    # Lines that end in a mark belong to one answer alone.  # without hooks
     "memcached": MemcachedEngine,  # engine: memcached
     "memory": MemoryEngine,
     "redis": RedisEngine,  # engine: redis

@@ -15,7 +15,7 @@ from {{cookiecutter.project_slug}}.settings import Settings
 
 from .browser import Browser
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

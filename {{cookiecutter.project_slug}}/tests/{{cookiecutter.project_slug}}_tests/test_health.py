@@ -30,7 +30,7 @@ from .browser import Browser
 from .conftest import COOKIE_SECRET
 from .servers import HOST, free_port
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

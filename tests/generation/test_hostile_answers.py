@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import ENGINES, Bake, run, tool, tree
+from ..conftest import ENGINES, Bake, run, tool, tree
 
 HOSTILE = {
     "quotes": """He said "it's" ""here"" '''and''' \"\"\"there\"\"\" """.strip(),
     "quote_last": 'ends with "',
     "backslashes": "C:\\new\\table \\u0041 \\x41 \\N{BULLET} \\\\ \\",
-    "jinja": "{{ cookiecutter.author }} {% if x %} {% raw %} {# no #} {{ }} }} %}",
+    "jinja": "{ { x } } { % if x %} {cookiecutter.author}} }} %} #}",
     "braces": "{0} {name} ${HOME} $(id) `id` %s %(name)s {",
     "markup": "<script>alert(1)</script> &amp; --> </title> [a](b) *c* # d",
     "yaml": "- a: b # c, &d *e !f | > @g",

@@ -28,6 +28,7 @@ from .browser import Browser, Cookie
 from .conftest import COOKIE_SECRET, MakeBrowser
 
 DAY_S = 24 * 3600
+COOKIE = "__Host-{{cookiecutter.project_slug}}"
 ON_BOTH_ENGINES = pytest.mark.parametrize("engine", ["memory", "{{cookiecutter.engine}}"])
 
 
@@ -95,14 +96,17 @@ def test_01_an_id_is_256_bits_from_the_operating_system(monkeypatch: pytest.Monk
 
 def test_03_an_id_carries_no_user_data(signed_in: Cookie) -> None:
     # Beside the random id: versions of format and key, the time, the cookie's name, the signature.
-    assert re.fullmatch(
-        r"2\|1:0\|10:\d{10}\|10:__Host-sid\|60:\S{60}\|[0-9a-f]{64}", signed_in.value
+    found = re.fullmatch(
+        r"2\|1:0\|10:\d{10}\|\d+:([\w-]+)\|60:\S{60}\|[0-9a-f]{64}", signed_in.value
     )
+    assert found is not None
+    assert found[1] == COOKIE
     assert len(base64.urlsafe_b64decode(token(signed_in) + "=")) == 32
 
 
 def test_04_the_cookies_name_says_nothing_about_the_software(signed_in: Cookie) -> None:
-    assert signed_in.name.removeprefix("__Host-") == "sid"
+    """It is the app's own name, so that two apps on one host keep out of each other's way."""
+    assert signed_in.name == "__Host-{{cookiecutter.project_slug}}"
 
 
 @pytest.mark.gen_test
@@ -129,7 +133,7 @@ async def test_05_an_id_in_the_url_the_body_or_another_header_is_ignored(
         assert "ada" not in page.plain
 
 
-_signer = CookieSigner("__Host-sid", COOKIE_SECRET)
+_signer = CookieSigner(COOKIE, COOKIE_SECRET)
 _good = _signer.sign("A" * 43)
 
 
@@ -138,7 +142,7 @@ def test_06_a_cookie_with_any_change_opens_nothing(instead: str) -> None:
     for at in range(len(_good)):
         for length in (0, 1, 7):
             mangled = _good[:at] + instead + _good[at + length :]
-            tokens = _signer.tokens(f"__Host-sid={mangled}")
+            tokens = _signer.tokens(f"{COOKIE}={mangled}")
             assert tokens == [] or mangled == _good, mangled
 
 
@@ -157,7 +161,7 @@ async def test_06_a_malformed_cookie_never_reaches_the_store_and_never_raises_a_
         return await load(key, *args)
 
     monkeypatch.setattr(app.store.sessions, "load", watch)
-    other_name = app.store.signer.sign(token(good)).replace("__Host-sid", "sid")
+    other_name = app.store.signer.sign(token(good)).replace(COOKIE, "sid")
     foreign = CookieSigner(good.name, "x" * 40).sign(token(good))
     for value in (
         "",
@@ -174,7 +178,7 @@ async def test_06_a_malformed_cookie_never_reaches_the_store_and_never_raises_a_
         '"\\377',
         other_name,
         foreign,
-        "2|1:0|10:1700000000|10:__Host-sid|" + "9" * 4000 + ":|" + "0" * 64,
+        f"2|1:0|10:1700000000|{len(COOKIE)}:{COOKIE}|" + "9" * 4000 + ":|" + "0" * 64,
     ):
         page = await browser.get("/login", headers={"Cookie": f"{good.name}={value}"})
         assert page.status == 200
@@ -188,7 +192,7 @@ async def test_07_a_correctly_signed_id_without_a_record_is_not_adopted(
     app: App, make_browser: MakeBrowser
 ) -> None:
     planted = new_token()
-    header = {"Cookie": f"__Host-sid={app.store.signer.sign(planted)}"}
+    header = {"Cookie": f"{COOKIE}={app.store.signer.sign(planted)}"}
     victim = make_browser(headers=header)
     page = await victim.post("/register", username="ada", password="correct horse", follow=False)
     assert page.status == 303
@@ -201,7 +205,7 @@ async def test_08_an_unknown_id_is_logged_as_a_security_event_with_the_address(
     app: App, browser: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     planted = new_token()
-    header = {"Cookie": f"__Host-sid={app.store.signer.sign(planted)}"}
+    header = {"Cookie": f"{COOKIE}={app.store.signer.sign(planted)}"}
     with caplog.at_level(logging.INFO):
         page = await browser.get("/login", headers=header)
     alias, request = app.store.alias(id_of(planted)), page.headers["X-Request-ID"]
@@ -233,7 +237,7 @@ def test_11_samesite_is_explicit_and_none_without_secure_stops_the_start(
 def test_12_the_host_name_goes_with_secure_the_whole_site_and_no_domain(
     signed_in: Cookie,
 ) -> None:
-    assert signed_in.name == "__Host-sid"
+    assert signed_in.name == COOKIE
     assert signed_in.attributes["path"] == "/"
     for cookies in ({"secure": False}, {"path": "/app"}, {"domain": "example.com"}):
         assert _config(cookies=cookies).cookie.name == "sid"

@@ -24,9 +24,8 @@ from {{cookiecutter.project_slug}}.app import App, make_app
 from {{cookiecutter.project_slug}}.settings import Settings
 
 from .browser import Browser
+from .server_{{cookiecutter.engine}} import nowhere, server, unused_storage  # noqa: F401 - fixtures
 from .servers import Server
-
-pytest_plugins = ["tests.server_{{cookiecutter.engine}}"]
 
 # pytest-tornado asks for the current event loop, which Python 3.11 creates on the way, and nobody
 # closes; later versions refuse. Without a current one it makes its own.

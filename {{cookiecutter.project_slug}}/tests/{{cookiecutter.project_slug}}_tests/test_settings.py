@@ -59,6 +59,7 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
     found = faults(
         "--prot=80",
         "serve",
+        "--config=/no/such/file",
         PORT="eighty",
         DEBUG="maybe",
         SESSION_ENGINE="floppy",
@@ -66,10 +67,9 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
         DATABASE_URL="oracle",
         TRUSTED_PROXIES="10.0.0.0/8",
         PROCESSES="0",
-        CONFIG="/no/such/file",
     )
     named = ["--prot", "serve", "PORT", "DEBUG", "SESSION_ENGINE", "COOKIE_SECRET"]
-    named += ["DATABASE_URL", "TRUSTED_PROXIES", "PROCESSES", "CONFIG"]
+    named += ["DATABASE_URL", "TRUSTED_PROXIES", "PROCESSES", "--config"]
     for name in named:
         assert sum(name in fault for fault in found) >= 1, name
     assert len(found) == len(named)
@@ -129,7 +129,7 @@ def test_a_rotation_signs_with_the_first_secret() -> None:
     ("given", "used"),
     [
         ("postgres://u:p@db/app", "postgresql+asyncpg://u:p@db/app"),
-        ("postgresql://db/app?sslmode=require", "postgresql+asyncpg://db/app?ssl=require"),
+        ("postgresql://db/app?sslmode=require", "postgresql+asyncpg://db/app?sslmode=require"),
         ("sqlite:///app.db", "sqlite+aiosqlite:///app.db"),
         ("sqlite+aiosqlite:///app.db", "sqlite+aiosqlite:///app.db"),
     ],

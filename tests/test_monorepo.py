@@ -1,0 +1,49 @@
+"""Several generated projects below one folder, and pytest that is run from there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .conftest import Bake, run, tool
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def above(bake: Bake) -> Path:
+    for slug, engine in (("alpha", "redis"), ("beta", "memcached")):
+        project = bake("repository", project_slug=slug, engine=engine)
+    return project.parent
+
+
+def _pytest(above: Path, *arguments: str) -> str:
+    done = run(tool("pytest"), "-q", "-p", "no:cacheprovider", *arguments, cwd=above, timeout_s=300)
+    assert done.returncode == 0, done.stdout[-5000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--import-mode=importlib"], ["alpha", "beta"], ["beta/tests", "alpha/tests"]],
+    ids=" ".join,
+)
+def test_pytest_finds_the_tests_of_both_projects(above: Path, arguments: list[str]) -> None:
+    found = _pytest(above, "--collect-only", *arguments)
+    counts = [
+        len(re.findall(rf"^.*{slug}_tests/.*::test_", found, re.MULTILINE))
+        for slug in ("alpha", "beta")
+    ]
+    assert min(counts) > 300
+
+
+def test_each_project_is_tested_with_its_own_code_and_engine(above: Path) -> None:
+    # Pages and settings, on the memory engine and on the server of each project.
+    done = _pytest(above, "-rA", "-k", "test_home or test_flash or test_settings")
+    for slug, engine in (("alpha", "redis"), ("beta", "memcached")):
+        for name in ("memory", engine):
+            assert re.search(
+                rf"^PASSED {slug}/tests/{slug}_tests/test_home.py::.*\[{name}", done, re.MULTILINE
+            )

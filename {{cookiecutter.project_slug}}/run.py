@@ -1,0 +1,23 @@
+"""What `make run` starts, under tornado.autoreload: the app, and again after each change of a file.
+
+It is for development alone; in production start `python -m {{cookiecutter.project_slug}}`. After a
+failure tornado.autoreload waits for the next change: right for a syntax error, but not where the app
+was never able to start, for example because its store does not answer.
+"""
+
+import os
+import runpy
+import sys
+
+RELOADED = "{{cookiecutter.project_slug}}_RELOADED".upper()
+
+is_first_start = RELOADED not in os.environ
+os.environ[RELOADED] = "true"  # a reload replaces the process, and keeps its environment
+try:
+    runpy.run_module("{{cookiecutter.project_slug}}", run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    is_fault = isinstance(end.code, str)
+    if is_fault and not is_first_start:
+        raise
+    print(end.code if is_fault else "", end="\n" if is_fault else "", file=sys.stderr, flush=True)
+    os._exit(1 if is_fault else int(end.code or 0))
