@@ -78,7 +78,7 @@ class CookieSigner:
             decode_signed_value(
                 self._secret, self._name, value, max_age_days=_NO_LIMIT_DAYS, min_version=2
             )
-            for value in sent[:_MOST_COOKIES]
+            for value in list(dict.fromkeys(sent))[:_MOST_COOKIES]
         )
         tokens = (token.decode() for token in verified if token and _TOKEN.fullmatch(token))
         return list(islice(tokens, _MOST_TOKENS))

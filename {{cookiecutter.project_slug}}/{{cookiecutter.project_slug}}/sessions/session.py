@@ -139,7 +139,7 @@ class Session(Dictionary):
             type(idle_s) in (int, float) and math.isfinite(idle_s) and 1 <= idle_s <= longest
         ):
             raise ValueError(
-                f"a session cannot live for {idle_s!r} s unused: write 1 to {longest:g} "
+                f"a session cannot live for {idle_s!r} s unused: write 1 to {longest:.0f} "
                 "(absolute_timeout), or None for the idle_timeout of the settings"
             )
         self.check_open()

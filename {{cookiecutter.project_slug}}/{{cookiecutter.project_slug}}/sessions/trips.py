@@ -259,10 +259,11 @@ async def _store(
     On the owner's list first, so that the session can always be ended; then the notices, so that
     whoever finds a label finds the value.
     """
-    changes, outgoing = dict(fields), dict(session.outgoing)
-    if OWNER in changes or session.use_is_due():  # the store may have evicted the list
+    if OWNER in fields or session.use_is_due():  # the store may have evicted the list
         await _list(session, session_id)
-    removed = set(session.unwanted)
+    if not (session.outgoing or session.unwanted):
+        return await put(session, session_id, fields, create=create)
+    changes, outgoing, removed = dict(fields), dict(session.outgoing), set(session.unwanted)
     values = {field: notice.value for field, notice in outgoing.items()}
     await _write_notices(session, session_id, {**dict.fromkeys(removed), **values})
     for field in removed:

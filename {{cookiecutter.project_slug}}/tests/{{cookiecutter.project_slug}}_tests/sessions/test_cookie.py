@@ -78,9 +78,14 @@ def test_a_good_cookie_is_found_behind_planted_ones(signer: CookieSigner) -> Non
 def test_a_header_full_of_planted_cookies_is_not_verified_to_its_end(
     signer: CookieSigner,
 ) -> None:
-    planted = "sid=2|1:0|10:1700000000|3:sid|4:eA==|" + "0" * 64
-    header = "; ".join([planted] * 20 + [f"sid={signer.sign(TOKEN)}"])
+    planted = [f"sid=2|1:0|10:1700000000|3:sid|4:eA==|{number:064}" for number in range(20)]
+    header = "; ".join([*planted, f"sid={signer.sign(TOKEN)}"])
     assert signer.tokens(header) == []
+
+
+def test_a_cookie_that_is_sent_many_times_counts_once(signer: CookieSigner) -> None:
+    once, good = (f"sid={signer.sign(token)}" for token in ("A" * 43, TOKEN))
+    assert signer.tokens("; ".join([once] * 20 + [good])) == ["A" * 43, TOKEN]
 
 
 def test_a_cookie_of_another_name_or_secret_is_refused(signer: CookieSigner) -> None:
