@@ -72,7 +72,7 @@ def own(found: list[Any]) -> int:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("server", ["redis"], indirect=True)
-async def test_push_between_two_replies_is_no_reply(
+async def test_38_a_push_between_two_replies_is_no_reply(
     server: Server, key: str, protocol: int
 ) -> None:
     push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
@@ -140,7 +140,7 @@ async def test_reply_that_nobody_waits_for_drops_the_connection(server: Server, 
 
 
 @pytest.mark.parametrize("server", ["memcached"], indirect=True)
-async def test_reply_for_another_key_is_refused(server: Server, key: str) -> None:
+async def test_38_a_reply_for_another_key_is_refused(server: Server, key: str) -> None:
     async with network(server.port) as net, opened("memcached", net.port) as records:
         await fill(records, key)
         wanted, other = f"{key}:1 ".encode(), f"{key}:2 ".encode()
