@@ -242,7 +242,7 @@ async def test_concurrent_first_writes_are_all_kept(records: Engine, key: str) -
     assert len(await fields_of(records, key) or {}) == 50
 
 
-async def test_100_read_modify_writes_lose_nothing(records: Engine, key: str) -> None:
+async def test_40_read_modify_writes_at_once_lose_nothing(records: Engine, key: str) -> None:
     await create(records, key, count=b"0")
 
     async def increment() -> None:
@@ -260,8 +260,8 @@ async def test_100_read_modify_writes_lose_nothing(records: Engine, key: str) ->
             ):
                 return
 
-    await asyncio.gather(*(increment() for _ in range(100)))
-    assert await fields_of(records, key) == {"count": b"100"}
+    await asyncio.gather(*(increment() for _ in range(40)))
+    assert await fields_of(records, key) == {"count": b"40"}
 
 
 async def test_version_that_is_out_of_date_does_no_harm(records: Engine, key: str) -> None:
