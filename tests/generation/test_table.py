@@ -82,12 +82,12 @@ def test_a_project_has_all_files_but_those_of_other_answers(
     bake: Bake, question: str, answer: str
 ) -> None:
     answers = {name: QUESTIONS[name][0] for name in TABLE["files"]} | {question: answer}
-    project = bake(project_slug="plain", **answers)
+    project = bake(project_slug="unlike_any_name", **answers)
     kept = {path for name in answers for path in TABLE["files"][name].get(answers[name], [])}
     others = {path for name in answers for path in _paths(name)} - kept
     license_file = next(path for path in FILES if path.startswith("{%"))
     expected = set(FILES) - others - {license_file} | {"LICENSE"}
-    assert {path.replace("plain", FOLDER) for path in tree(project)} == expected
+    assert {path.replace("unlike_any_name", FOLDER) for path in tree(project)} == expected
 
 
 def test_a_folder_that_only_another_answer_needs_goes_and_the_owners_files_in_it_stay(
