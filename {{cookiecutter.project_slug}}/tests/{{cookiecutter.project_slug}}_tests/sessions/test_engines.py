@@ -242,7 +242,7 @@ async def test_concurrent_first_writes_are_all_kept(records: Engine, key: str) -
     assert len(await fields_of(records, key) or {}) == 50
 
 
-async def test_40_read_modify_writes_at_once_lose_nothing(records: Engine, key: str) -> None:
+async def test_read_modify_writes_at_once_lose_nothing(records: Engine, key: str) -> None:
     await create(records, key, count=b"0")
 
     async def increment() -> None:
