@@ -112,7 +112,7 @@ class Browser:
         self.cookies: dict[str, Cookie] = {}
         self.headers = headers or {}
         self._client = client
-        self._base_url = base_url
+        self.base_url = base_url
         self._clock = clock
 
     async def get(
@@ -170,8 +170,8 @@ class Browser:
             page = await self._once(method, path, body, headers)
             if not (follow and 300 <= page.status < 400 and page.location):
                 return page
-            target = urlsplit(urljoin(self._base_url + path, page.location))
-            assert f"{target.scheme}://{target.netloc}" == self._base_url, (
+            target = urlsplit(urljoin(self.base_url + path, page.location))
+            assert f"{target.scheme}://{target.netloc}" == self.base_url, (
                 f"redirected away, to {page.location}"
             )
             path = target.path + (f"?{target.query}" if target.query else "")
@@ -194,7 +194,7 @@ class Browser:
         if body is not None:
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
         request = HTTPRequest(
-            self._base_url + path, method=method, body=body, headers=sent, follow_redirects=False
+            self.base_url + path, method=method, body=body, headers=sent, follow_redirects=False
         )
         response = await self._client.fetch(request, raise_error=False)
         if response.code == 599:

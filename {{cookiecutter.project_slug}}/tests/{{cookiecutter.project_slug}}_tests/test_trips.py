@@ -1,4 +1,4 @@
-"""What the app's own pages cost the session store."""
+"""What the app's own pages cost: trips to the session store, one after the other."""
 
 from __future__ import annotations
 
@@ -6,29 +6,58 @@ import pytest
 
 from {{cookiecutter.project_slug}}.app import App
 
+from .browser import Browser
 from .conftest import MakeBrowser
-from .sessions.test_trips import Trips
+from .sessions.trips import Trips
 
 pytestmark = pytest.mark.gen_test
 
 
-async def test_the_front_page_costs_a_member_one_trip_and_the_account_page_three_at_most(
-    app: App, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def trips(app: App, monkeypatch: pytest.MonkeyPatch) -> Trips:
+    return Trips(app.store, monkeypatch)
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/register", "/logout", "/account", "/none"])
+async def test_a_page_costs_a_visitor_without_a_session_nothing(
+    trips: Trips, browser: Browser, path: str
+) -> None:
+    page = await browser.get(path, follow=False)
+    assert (trips.made, page.set_cookies) == ([], [])
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/", 1), ("/account", 3), ("/healthz", 0)])
+async def test_a_page_costs_somebody_who_is_logged_in(
+    trips: Trips, browser: Browser, path: str, expected: int
+) -> None:
+    await browser.register()
+    await browser.get("/")
+    trips.clear()
+    assert (await browser.get(path, follow=False)).status == 200
+    assert trips.in_a_row == expected, trips.made
+
+
+async def test_the_page_after_a_form_costs_two_as_it_shows_a_message(
+    trips: Trips, browser: Browser
+) -> None:
+    await browser.register()
+    await browser.get("/")
+    await browser.post("/", text="a note", follow=False)
+    trips.clear()
+    page = await browser.get("/")
+    assert page.flashes == [("success", "Your note is saved.")]
+    assert trips.in_a_row == 2, trips.made
+
+
+async def test_the_account_page_costs_no_more_in_a_row_with_many_sessions(
+    trips: Trips, make_browser: MakeBrowser
 ) -> None:
     browser = make_browser()
     await browser.register()
-    await browser.get("/")  # which shows the welcome
-    trips = Trips(app.store, monkeypatch)
     await browser.get("/")
-    assert trips.since_last() == 1
-    await browser.get("/account")
-    assert trips.since_last() <= 3
-
-
-async def test_a_crawlers_pages_cost_no_trip_and_set_no_cookie(
-    app: App, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trips = Trips(app.store, monkeypatch)
-    for path in ("/", "/login", "/register", "/logout", "/nowhere"):
-        assert (await make_browser().get(path)).set_cookies == []
-    assert trips.since_last() == 0
+    for _ in range(5):
+        await make_browser().login()
+    trips.clear()
+    page = await browser.get("/account")
+    assert page.status == 200
+    assert trips.in_a_row == 3, trips.made

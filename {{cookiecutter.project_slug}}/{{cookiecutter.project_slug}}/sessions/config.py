@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,6 +18,7 @@ from .errors import ConfigurationError
 
 DAY_S: Final = 24 * 60 * 60
 
+_FOR_EVER_S: Final = 1e12
 _COOKIE: Final = ("domain", "expires_days", "httponly", "max_age", "path", "samesite", "secure")
 _DOMAIN: Final = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _PATH: Final = re.compile(r"/[!-:<-~]*")
@@ -121,6 +121,8 @@ def _cookie_secret_faults(settings: Mapping[str, Any]) -> list[str]:
     secret = settings.get("cookie_secret")
     if not secret:
         return ["cookie_secret is missing: it signs the session's cookie"]
+    if not isinstance(secret, str | bytes | Mapping):
+        return [f"cookie_secret is of type {type(secret).__name__}: write a str"]
     if isinstance(secret, Mapping) and settings.get("key_version") not in secret:
         return [
             f"key_version is {settings.get('key_version')!r}: "
@@ -136,10 +138,10 @@ def _times(given: Mapping[str, Any], cookie: CookieConfig, faults: list[str]) ->
         for name in ("idle_timeout", "absolute_timeout", "storage_timeout")
         if name in given
     }
-    for name, value in times.items():
+    for name, value in list(times.items()):
         if not _is_positive(value):
             faults.append(f"{name} is {value!r}: write seconds, more than 0")
-            return {}
+            del times[name]
     limit = times.get("absolute_timeout", SessionConfig.absolute_timeout)
     for name, value in (
         ("idle_timeout", times.get("idle_timeout")),
@@ -194,17 +196,16 @@ def _lifetime_s(options: Mapping[str, Any], faults: list[str]) -> float | None:
     given = {
         name: options[name] for name in ("expires_days", "max_age") if options.get(name) is not None
     }
-    for name, value in given.items():
-        if not _is_positive(value):
-            faults.append(f"cookies[{name!r}] is {value!r}: write a number above 0, or nothing")
-            return None
     if len(given) == 2:
         faults.append("cookies has both 'expires_days' and 'max_age': keep one")
+    for name, value in list(given.items()):
+        if not _is_positive(value):
+            faults.append(f"cookies[{name!r}] is {value!r}: write a number above 0, or nothing")
+            del given[name]
     if "expires_days" in given:
         return float(given["expires_days"]) * DAY_S
     return float(given["max_age"]) if given else None
 
 
 def _is_positive(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type, operator]
+    return type(value) in (int, float) and 0 < value < _FOR_EVER_S  # type: ignore[operator]

@@ -24,7 +24,6 @@ one name if they differ in path or domain."""
 _MOST_COOKIES: Final = 20
 """Cookies of our name that one request may have verified."""
 
-_LONGEST_COOKIE: Final = 300
 _NO_LIMIT_DAYS: Final = 10_000
 """The record knows when the session ends; the cookie's signature does not have to."""
 
@@ -71,7 +70,7 @@ class CookieSigner:
         sent = []
         for part in header.split(";"):
             name, _, value = part.partition("=")
-            if name.strip() == self._name and len(value) <= _LONGEST_COOKIE:
+            if name.strip() == self._name:
                 sent.append(value.strip().strip('"'))
         # min_version: version 1 of Tornado's signatures is SHA-1, and logs what it refuses.
         verified = (

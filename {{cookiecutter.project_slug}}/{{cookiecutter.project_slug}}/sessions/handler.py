@@ -68,8 +68,8 @@ class SessionManager(RequestSession):
 
     def can_set_cookie(self) -> bool:
         handler = self.handler()
-        held = getattr(handler, "_held", None) is not None
-        return handler is not None and (held or not handler._headers_written)
+        held = getattr(handler, "_held", None) or {}
+        return handler is not None and not held.get("_headers_written", handler._headers_written)
 
     async def wait_until_saved(self) -> None:
         waiting = getattr(self.handler(), "_waiting", None)
@@ -174,6 +174,10 @@ class _Lifecycle(_Base):
         if isinstance(error, StoreUnavailable):
             self.set_header("Retry-After", str(error.retry_after_s))
         super().write_error(status_code, **kwargs)
+
+    def _handle_request_exception(self, error: BaseException) -> None:
+        self._answers_error = True
+        super()._handle_request_exception(error)
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         """As Tornado's; an outage makes one line a second, not a traceback with each request."""

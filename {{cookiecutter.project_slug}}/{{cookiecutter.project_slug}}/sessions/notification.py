@@ -118,6 +118,7 @@ class Notifications:
         first.
         """
         session = self._session
+        session.check_loaded()
         names = (each for each in session.stored if each.startswith(WAITING))
         labels = {each.removeprefix(WAITING): session.own(each) for each in names}
         labels |= {field: decode(notice.label) for field, notice in session.outgoing.items()}
@@ -143,14 +144,19 @@ async def _take(session: Session, fields: Sequence[str]) -> Fields:
     labels = {field: session.stored[WAITING + field] for field in fields}
     session.taken |= {field: Notice(label, None) for field, label in labels.items()}
     key, gone = session.store.key("notice", session.id), dict.fromkeys(fields)
-    held, _ = await asyncio.gather(
+    held, unlabelled = await asyncio.gather(
         session.store.notifications.write(key, gone, session.ttl_s(), create=False),
         put(session, session.id, dict.fromkeys(WAITING + field for field in fields)),
+        return_exceptions=True,
     )
+    if isinstance(held, BaseException):
+        raise held
     for field in fields:
         del session.taken[field]
     found = held or {}
     session.taken |= {field: Notice(labels[field], value) for field, value in found.items()}
+    if isinstance(unlabelled, BaseException):
+        raise unlabelled
     return found
 
 

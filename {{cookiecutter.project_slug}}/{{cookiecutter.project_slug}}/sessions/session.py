@@ -6,7 +6,6 @@ Knows no HTTP: handler.py makes one for each request, and puts its cookie into t
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -135,11 +134,9 @@ class Session(Dictionary):
         cannot be kept.
         """
         longest = self.store.config.absolute_timeout
-        if idle_s is not None and not (
-            type(idle_s) in (int, float) and math.isfinite(idle_s) and 1 <= idle_s <= longest
-        ):
+        if idle_s is not None and not (type(idle_s) in (int, float) and 1 <= idle_s <= longest):
             raise ValueError(
-                f"a session cannot live for {idle_s!r} s unused: write 1 to {longest:.0f} "
+                f"a session cannot live for {idle_s!r} s unused: write 1 to {longest:.15g} "
                 "(absolute_timeout), or None for the idle_timeout of the settings"
             )
         self.check_open()
@@ -295,5 +292,5 @@ class Session(Dictionary):
             )
 
     def _moment(self, name: str) -> datetime | None:
-        at = self.own(name) if self.id is not None else None
-        return None if at is None else datetime.fromtimestamp(at, UTC)
+        at = self.own(name)
+        return None if at is None or self.id is None else datetime.fromtimestamp(at, UTC)

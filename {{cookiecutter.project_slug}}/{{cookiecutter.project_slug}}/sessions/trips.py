@@ -70,6 +70,9 @@ async def modify(
     async with lock:
         if late:
             await session.reload(touch=False)
+            if session.state is State.LOST:
+                _refuse(session)
+                return default
         while True:
             old = session.stored.get(name)
             new = function(decode(encode(default) if old is None else old))
@@ -80,13 +83,18 @@ async def modify(
                 )
             raw = encode(new, f"session[{name!r}]")
             if session.state is not State.ALIVE or session.id is None:
-                session[name] = new
+                if session.state is State.NEW:
+                    session.check_can_begin()
+                session.set_own(name, new)
                 await session.save()
                 return new
             session.touched.discard(name)
             if await put(session, session.id, {name: raw}, expect={name: old}):
                 return session[name]
             await session.reload(touch=False)
+            if not session.stored:  # another request has ended it or changed its id
+                _refuse(session)
+                return new
 
 
 async def commit(session: Session) -> None:
@@ -228,9 +236,11 @@ async def _end(session: Session) -> None:
 
 
 async def _lose(session: Session, changes: Changes) -> None:
-    """Another request has ended the session or moved it: only notices follow."""
-    outgoing = session.outgoing
-    if outgoing and session.id and await deliver(session.store, session.id, outgoing):
+    """Another request has ended the session or moved it: notices follow, unless they may speak of
+    changes that are refused.
+    """
+    alone = session.outgoing if not changes else {}
+    if alone and session.id and await deliver(session.store, session.id, alone):
         session.outgoing = {}
     session.state = State.LOST
     if changes or session.outgoing:

@@ -6,10 +6,12 @@ suite's own. What these tests need of the project around them is imported here a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient
@@ -23,8 +25,20 @@ from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 from ..browser import Browser, Page
 from ..conftest import COOKIE_SECRET, MakeBrowser
 from .acts import ROUTES, Act, Comparison, act
+from .trips import Trips
 
-__all__ = ["COOKIE_SECRET", "Browser", "Clock", "MakeBrowser", "Page", "Script", "run", "value_of"]
+__all__ = [
+    "COOKIE_SECRET",
+    "Browser",
+    "Clock",
+    "MakeBrowser",
+    "Page",
+    "Script",
+    "messages_of",
+    "run",
+    "send",
+    "value_of",
+]
 
 Routes = list[tuple[str, Any]]
 
@@ -52,6 +66,26 @@ async def value_of(browser: Browser, name: str) -> Any:
     seen: list[Any] = []
     await run(browser, lambda handler: seen.append(handler.session.get(name, "absent")))
     return seen[0]
+
+
+async def messages_of(browser: Browser) -> list[Any]:
+    """Take the messages that wait for the browser, and return their values."""
+    seen: list[Any] = []
+
+    async def take(handler: Any) -> None:
+        seen.extend(message.value for message in await handler.notifications.take())
+
+    await run(browser, take)
+    return seen
+
+
+async def send(browser: Browser) -> asyncio.StreamWriter:
+    """Send a request as the browser would, and do not wait for the response."""
+    cookie = "; ".join(f"{each.name}={each.value}" for each in browser.cookies.values())
+    url = urlsplit(browser.base_url)
+    _, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
+    return writer
 
 
 class Clock:
@@ -128,8 +162,14 @@ def store(app: Application) -> Store:
 
 
 @pytest.fixture
+def trips(store: Store, monkeypatch: pytest.MonkeyPatch) -> Trips:
+    """Counts the trips to the store, and lets none of them be over at once."""
+    return Trips(store, monkeypatch)
+
+
+@pytest.fixture
 def tornado(
-    app: object, http_client: AsyncHTTPClient, base_url: str, caplog: pytest.LogCaptureFixture
+    trips: Trips, http_client: AsyncHTTPClient, base_url: str, caplog: pytest.LogCaptureFixture
 ) -> Comparison:
     """Compares a handler with the mixins with one without."""
     caplog.set_level(logging.INFO)

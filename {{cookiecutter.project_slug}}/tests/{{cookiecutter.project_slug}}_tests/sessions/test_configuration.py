@@ -11,7 +11,7 @@ from tornado.web import Application
 from {{cookiecutter.project_slug}}.sessions import ConfigurationError, SessionConfig, Store
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES
 
-from ..conftest import COOKIE_SECRET
+from .conftest import COOKIE_SECRET
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"engine": None}, "engine is missing: write one of"),
@@ -27,11 +27,44 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"cookies": {"samesite": "Maybe"}}, "write 'Lax', 'Strict' or 'None'"),
     ({"cookies": {"samesite": "None", "secure": False}}, "'None' without 'secure'"),
     ({"cookies": {"httponly": False}}, "httponly"),
+    ({"cookies": {"samesite": 5}}, "cookies['samesite'] is '5'"),
+    ({"cookies": {"secure": "yes"}}, "cookies['secure'] is 'yes': write True or False"),
+    ({"cookies": {"path": 5}}, "cookies['path'] is 5: write a path"),
+    ({"cookies": {"path": "shop"}}, "cookies['path'] is 'shop': write a path"),
+    ({"cookies": {"path": "/a b"}}, "cookies['path'] is '/a b'"),
+    ({"cookies": {"path": "/;x"}}, "cookies['path'] is '/;x'"),
+    ({"cookies": {"domain": "a b"}}, "cookies['domain'] is 'a b': write a host"),
+    ({"cookies": {"domain": 5}}, "cookies['domain'] is 5"),
+    ({"cookies": {"domain": "example.com;"}}, "cookies['domain'] is 'example.com;'"),
+    ({"cookies": {"domain": ""}}, "cookies['domain'] is ''"),
+    ({"cookies": []}, "cookies is []: write a dictionary"),
+    ({"cookies": {"partitioned": True}}, "cookies has no 'partitioned': known are domain"),
     ({"cookies": {"expires_days": -1}}, "expires_days"),
+    ({"cookies": {"expires_days": "30"}}, "cookies['expires_days'] is '30'"),
+    ({"cookies": {"max_age": 0}}, "cookies['max_age'] is 0"),
+    ({"cookies": {"max_age": True}}, "cookies['max_age'] is True"),
+    ({"cookies": {"expires_days": 1, "max_age": 86400}}, "keep one"),
+    (
+        {"cookies": {"expires_days": 120}},
+        "the lifetime in cookies is 10368000 s, but absolute_timeout ends a session after 2592000",
+    ),
+    ({"idle_timeout": 31 * 86400}, "write 'absolute_timeout': 2678400 as well"),
+    ({"absolute_timeout": 60, "idle_timeout": 61}, "idle_timeout is 61 s"),
+    ({"idle_timeout": float("nan")}, "idle_timeout is nan"),
+    ({"idle_timeout": float("inf")}, "idle_timeout is inf"),
+    ({"idle_timeout": 10**400}, "write seconds"),
     ({"cookies": {"expires": 1}}, "write 'expires_days'"),
     ({"cookie_name": "a b"}, "cookie_name is 'a b'"),
     ({"cookie_name": "__Host-sid", "cookies": {"domain": "example.com"}}, "needs secure"),
+    ({"cookie_name": "__Host-sid", "cookies": {"path": "/shop"}}, "needs secure, path '/'"),
+    ({"cookie_name": "__Secure-sid", "cookies": {"secure": False}}, "needs secure: write 'sid'"),
+    ({"cookie_name": ""}, "cookie_name is ''"),
+    ({"cookie_name": "a=b"}, "cookie_name is 'a=b'"),
+    ({"cookie_name": None}, "cookie_name is None"),
     ({"key_prefix": "a:b"}, "key_prefix is 'a:b'"),
+    ({"key_prefix": ""}, "key_prefix is ''"),
+    ({"key_prefix": "x" * 101}, "write a short name"),
+    ({"key_prefix": "app\n"}, "key_prefix is 'app"),
 ]
 
 
@@ -53,6 +86,63 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         SessionConfig.from_settings(wrong)
     assert len(caught.value.faults) == 4
+
+
+def test_every_single_fault_is_told_beside_the_others() -> None:
+    wrong = _settings(
+        engin="memory",
+        idle_timeout=0,
+        absolute_timeout=-1,
+        storage_timeout="2",
+        cookie_name="a b",
+        key_prefix=5,
+        storage={"host": "x"},
+        cookies={
+            "secure": 1,
+            "samesite": "x",
+            "path": 5,
+            "domain": 5,
+            "expires_days": 0,
+            "max_age": -1,
+            "httponly": 0,
+            "nonsense": 1,
+            "expires": 1,
+        },
+    )
+    wrong["cookie_secret"] = 5
+    with pytest.raises(ConfigurationError) as caught:
+        SessionConfig.from_settings(wrong)
+    text = str(caught.value)
+    names = ["engin", "idle_timeout", "absolute_timeout", "storage_timeout", "cookie_name"]
+    names += ["key_prefix", "storage", "secure", "samesite", "path", "domain", "expires_days"]
+    names += ["max_age", "httponly", "nonsense", "expires", "cookie_secret", "keep one"]
+    assert [name for name in names if name not in text] == []
+    assert len(caught.value.faults) == len(names)
+
+
+@pytest.mark.parametrize("samesite", [None, "", "lax", "LAX", "Lax"])
+def test_samesite_none_the_python_value_means_lax(samesite: str | None) -> None:
+    config = SessionConfig.from_settings(_settings(cookies={"samesite": samesite}))
+    assert config.cookie.samesite == "Lax"
+
+
+def test_what_the_cookie_is_set_with_is_what_the_settings_say() -> None:
+    cookies = {"domain": ".example.com", "path": "/shop", "samesite": "strict", "max_age": 60}
+    cookie = SessionConfig.from_settings(_settings(cookies=cookies)).cookie
+    assert (cookie.name, cookie.lifetime_s) == ("sid", 60)
+    assert cookie.attributes == {
+        "domain": ".example.com",
+        "path": "/shop",
+        "secure": True,
+        "samesite": "Strict",
+        "httponly": True,
+    }
+
+
+@pytest.mark.parametrize("secret", [5, ["a"], object(), 1.5])
+def test_a_secret_of_another_type_is_a_fault_that_does_not_show_it(secret: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"cookie_secret is of type \w+: write a str"):
+        SessionConfig.from_settings({**_settings(), "cookie_secret": secret})
 
 
 def test_settings_without_pycket_are_a_fault() -> None:

@@ -4,48 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from tornado.web import RequestHandler
 
 from {{cookiecutter.project_slug}}.sessions import (
-    NotificationMixin,
-    SessionMixin,
+    SessionTooLarge,
     Store,
     StoreUnavailable,
 )
 
-from ..browser import Browser, Page
-from ..conftest import MakeBrowser
-from .conftest import Routes
+from .conftest import Clock, MakeBrowser, Script, run, send
 
 pytestmark = pytest.mark.gen_test
-
-
-class Script(SessionMixin, NotificationMixin, RequestHandler):
-    """Runs what a test has put here, with the handler as its argument."""
-
-    does: ClassVar[Any] = None
-    ends: ClassVar[Any] = lambda: None
-
-    def on_finish(self) -> None:
-        type(self).ends()
-
-    async def get(self) -> None:
-        result = type(self).does(self)
-        if asyncio.iscoroutine(result):
-            await result
-
-
-@pytest.fixture
-def handlers() -> Routes:
-    return [("/", Script)]
-
-
-async def _do(browser: Browser, does: Any) -> Page:
-    Script.does = staticmethod(does)
-    return await browser.get("/", follow=False)
 
 
 def _begin(handler: Script) -> None:
@@ -67,14 +38,14 @@ async def test_a_store_that_does_not_answer_is_a_503_and_logs_nobody_out(
     store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     browser = make_browser()
-    await _do(browser, _begin)
+    await run(browser, _begin)
     with monkeypatch.context() as patch:
         patch.setattr(store.sessions, operation, _unavailable)
-        page = await _do(browser, lambda handler: handler.session.update(name="grace"))
+        page = await run(browser, lambda handler: handler.session.update(name="grace"))
         assert page.status == 503
         assert page.headers["Retry-After"] == "1"
         assert page.set_cookies == []
-    assert (await _do(browser, _show)).text == "{'name': 'ada'} ['hello']"
+    assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
 
 
 async def test_a_visitor_whose_first_session_cannot_be_stored_gets_no_cookie(
@@ -82,7 +53,7 @@ async def test_a_visitor_whose_first_session_cannot_be_stored_gets_no_cookie(
 ) -> None:
     browser = make_browser()
     monkeypatch.setattr(store.sessions, "write", _unavailable)
-    page = await _do(browser, _begin)
+    page = await run(browser, _begin)
     assert page.status == 503
     assert page.set_cookies == []
 
@@ -91,10 +62,10 @@ async def test_a_store_that_fails_while_the_id_changes_logs_nobody_out(
     store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = make_browser()
-    await _do(browser, _begin)
+    await run(browser, _begin)
     with monkeypatch.context() as patch:
         patch.setattr(store.sessions, "write", _unavailable)
-        page = await _do(browser, lambda handler: handler.session.regenerate())
+        page = await run(browser, lambda handler: handler.session.regenerate())
         assert page.status == 503
         assert page.set_cookies == []
 
@@ -106,12 +77,12 @@ async def test_an_outage_is_one_line_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     browser = make_browser()
-    await _do(browser, _begin)
+    await run(browser, _begin)
     monkeypatch.setattr(store.sessions, "load", _unavailable)
     now = store.clock()
     monkeypatch.setattr(store, "clock", lambda: now)
     for _ in range(10):
-        assert (await _do(browser, _show)).status == 503
+        assert (await run(browser, _show)).status == 503
     lines = [record for record in caplog.records if "session store" in record.getMessage()]
     assert len(lines) == 1
     assert lines[0].exc_info is None
@@ -122,26 +93,26 @@ async def test_a_record_that_is_none_of_ours_is_dropped_and_a_new_session_begins
     store: Store, make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture, raw: bytes
 ) -> None:
     browser = make_browser()
-    await _do(browser, _begin)
+    await run(browser, _begin)
     old = browser.cookies.copy()
     keys: list[str] = []
-    await _do(browser, lambda handler: keys.append(store.key("session", str(handler.session.id))))
+    await run(browser, lambda handler: keys.append(store.key("session", str(handler.session.id))))
     await store.sessions.write(keys[0], {"name": raw}, 60, create=False)
     with caplog.at_level(logging.WARNING):
-        page = await _do(browser, _show)
+        page = await run(browser, _show)
     assert page.status == 200
     assert page.text.startswith("{} ")
     assert "dropped" in caplog.text
-    await _do(browser, _begin)
+    await run(browser, _begin)
     assert browser.cookies != old
-    assert (await _do(browser, _show)).text == "{'name': 'ada'} ['hello']"
+    assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
 
 
 async def test_what_a_handler_stores_after_its_client_has_gone_is_stored(
-    make_browser: MakeBrowser, base_url: str, monkeypatch: pytest.MonkeyPatch
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = make_browser()
-    await _do(browser, _begin)
+    await run(browser, _begin)
     entered, leave, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow(handler: Script) -> None:
@@ -150,14 +121,113 @@ async def test_what_a_handler_stores_after_its_client_has_gone_is_stored(
         handler.session["name"] = "grace"
 
     Script.does = staticmethod(slow)
-    monkeypatch.setattr(Script, "ends", ended.set)
-    cookie = "; ".join(f"{each.name}={each.value}" for each in browser.cookies.values())
-    host, _, port = base_url.rpartition("/")[2].partition(":")
-    _, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
+    monkeypatch.setattr(Script, "on_finish", lambda handler: ended.set())
+    writer = await send(browser)
     await entered.wait()
     writer.transport.abort()
     leave.set()
     async with asyncio.timeout(10):
         await ended.wait()
-    assert (await _do(browser, _show)).text.startswith("{'name': 'grace'}")
+    assert (await run(browser, _show)).text.startswith("{'name': 'grace'}")
+
+
+# --- a store that is full, or refuses a record
+
+
+@pytest.mark.parametrize("refusal", ["too large", "unavailable"])
+@pytest.mark.parametrize("visitor", ["known", "new"])
+async def test_a_message_beside_a_session_that_is_refused_is_not_delivered(
+    store: Store,
+    make_browser: MakeBrowser,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: str,
+    visitor: str,
+) -> None:
+    browser = make_browser()
+    if visitor == "known":
+        await run(browser, lambda handler: handler.session.set("name", "ada"))
+    write = store.sessions.write
+
+    async def refuse(key: str, *args: Any, **kwargs: Any) -> Any:
+        if ":session:" not in key:
+            return await write(key, *args, **kwargs)
+        if refusal == "too large":
+            raise SessionTooLarge(2_000_000, 1_000_000)
+        raise StoreUnavailable("the store", "it is full")
+
+    def save(handler: Script) -> None:
+        handler.session["name"] = "x" * 100
+        handler.notifications.add("Your note is saved.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.sessions, "write", refuse)
+        page = await run(browser, save)
+    assert page.status == (500 if refusal == "too large" else 503)
+    assert page.set_cookies == []
+    assert (await run(browser, _show)).text == (
+        "{'name': 'ada'} []" if visitor == "known" else "{} []"
+    )
+
+
+async def test_a_logout_whose_record_is_gone_clears_the_cookie_whatever_fails_after_it(
+    store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def login(handler: Script) -> None:
+        _begin(handler)
+        handler.session.owner = "ada"
+
+    for records, call in (
+        (store.notifications, "end"),  # unread messages are not taken over
+        (store.sessions, "write"),  # nor is the session taken off the user's list
+        (store.notifications, "write"),
+    ):
+        browser = make_browser()
+        await run(browser, login)
+        before = dict(browser.cookies)
+        with monkeypatch.context() as patch:
+            patch.setattr(records, call, _unavailable)
+            page = await run(browser, lambda handler: handler.session.destroy())
+        assert page.status in (200, 503)
+        assert browser.session_cookie is None
+        browser.cookies = before
+        assert (await run(browser, _show)).text == "{} []"
+
+
+async def test_a_logout_that_does_not_reach_the_store_keeps_the_cookie(
+    store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = make_browser()
+    await run(browser, _begin)
+    with monkeypatch.context() as patch:
+        patch.setattr(store.sessions, "end", _unavailable)
+        page = await run(browser, lambda handler: handler.session.destroy())
+    assert (page.status, page.set_cookies) == (503, [])
+    assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
+
+
+@pytest.mark.parametrize("records", ["sessions", "notifications"])
+async def test_a_take_that_fails_puts_back_what_it_may_have_taken(
+    store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, records: str
+) -> None:
+    browser = make_browser()
+    await run(browser, _begin)
+    write = getattr(store, records).write
+
+    async def fail(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(getattr(store, records), "write", write)
+        raise StoreUnavailable("the store", "no answer")
+
+    monkeypatch.setattr(getattr(store, records), "write", fail)
+    assert (await run(browser, _show)).status == 503
+    assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
+
+
+async def test_a_page_that_only_reads_is_shown_though_its_use_cannot_be_noted(
+    store: Store, make_browser: MakeBrowser, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("name", "ada"))
+    clock.advance(61)
+    monkeypatch.setattr(store.sessions, "write", _unavailable)
+    page = await run(browser, lambda handler: handler.write(dict(handler.session)))
+    assert (page.status, page.text) == (200, '{"name": "ada"}')

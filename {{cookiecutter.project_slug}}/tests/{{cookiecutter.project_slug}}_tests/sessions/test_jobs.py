@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+import gc
+from typing import Any, ClassVar
 
 import pytest
 from tornado.web import RequestHandler
 
-from {{cookiecutter.project_slug}}.sessions import SessionMixin
+from {{cookiecutter.project_slug}}.sessions import SessionLost, SessionMixin
 
-from ..browser import Browser
-from .conftest import Routes
+from .conftest import Browser, MakeBrowser, Routes, Script, run, value_of
 
 pytestmark = pytest.mark.gen_test
+
+
+async def in_a_block(session: Any) -> None:
+    async with session:
+        session["count"] = 1
 
 
 class ImportHandler(SessionMixin, RequestHandler):
@@ -34,11 +39,63 @@ class ImportHandler(SessionMixin, RequestHandler):
 
 @pytest.fixture
 def handlers() -> Routes:
-    return [("/", ImportHandler)]
+    return [("/", Script), ("/import", ImportHandler)]
 
 
 async def test_a_job_that_runs_while_the_response_is_saved_loses_nothing(browser: Browser) -> None:
     for _ in ("the first request of a visitor", "another one"):
-        await browser.post("/", follow=False)
+        await browser.post("/import", follow=False)
         await ImportHandler.jobs.pop()
-        assert (await browser.get("/")).text == '{"done": true, "file": "names.csv"}'
+        assert (await browser.get("/import")).text == '{"done": true, "file": "names.csv"}'
+
+
+async def job_session(browser: Browser) -> Any:
+    """Return what a job has of a request that is over: its session, and nothing else."""
+    kept: list[Any] = []
+    await run(browser, lambda handler: handler.session.set("a", 1))
+    await run(browser, lambda handler: kept.append(handler.session))
+    gc.collect()
+    return kept[0]
+
+
+async def test_a_job_changes_the_session_in_a_block_or_with_modify(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+    async with session:
+        session["count"] = session["a"]
+    assert await session.modify("count", lambda count: count + 1) == 2
+    assert await value_of(browser, "count") == 2
+    await session.save()  # there is nothing to save
+    assert session["count"] == 2
+
+
+async def test_a_job_that_changes_the_session_without_a_block_is_refused(
+    make_browser: MakeBrowser,
+) -> None:
+    session = await job_session(make_browser())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="in a job, inside of `async with session:`"):
+            session["count"] = 1
+        async with session:
+            session["count"] = 2
+
+
+async def test_a_job_whose_session_has_ended_learns_that(make_browser: MakeBrowser) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+    session.drops_if_lost = False
+    await run(browser, lambda handler: handler.session.destroy())
+    with pytest.raises(SessionLost):
+        await session.modify("count", lambda count: count + 1, 0)
+
+
+async def test_a_job_cannot_begin_a_session_which_needs_a_cookie(make_browser: MakeBrowser) -> None:
+    kept: list[Any] = []
+    await run(make_browser(), lambda handler: kept.append(handler.session))
+    gc.collect()
+    with pytest.raises(RuntimeError, match="needs a cookie"):
+        await in_a_block(kept[0])
+    with pytest.raises(RuntimeError, match="needs a cookie"):
+        await kept[0].modify("count", lambda count: count + 1, 0)

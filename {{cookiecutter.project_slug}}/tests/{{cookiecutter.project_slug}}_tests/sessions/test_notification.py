@@ -15,8 +15,7 @@ from {{cookiecutter.project_slug}}.sessions import (
     Store,
 )
 
-from ..conftest import MakeBrowser
-from .conftest import Routes
+from .conftest import MakeBrowser, Routes
 
 pytestmark = pytest.mark.gen_test
 

@@ -15,6 +15,7 @@ from {{cookiecutter.project_slug}}.sessions import SessionMixin
 
 from .acts import GET, HEAD, POST, Act, Comparison, change, message
 from .conftest import MakeBrowser, Script, run, value_of
+from .trips import Trips
 
 pytestmark = pytest.mark.gen_test
 
@@ -141,12 +142,16 @@ class RefusedLater(SessionMixin, BelowLater):
     get = Refused.get
 
 
-async def test_35_what_a_base_class_refuses_never_runs(app: Any, make_browser: MakeBrowser) -> None:
+async def test_35_what_a_base_class_refuses_never_runs(
+    app: Any, make_browser: MakeBrowser, trips: Trips
+) -> None:
     app.add_handlers(".*", [("/below", Refused), ("/below-later", RefusedLater)])
     browser = make_browser()
     await run(browser, change)
+    trips.clear()
     assert (await browser.get("/below", follow=False)).status == 302
     assert (await browser.get("/below-later", follow=False)).status == 401
+    assert trips.made == []
 
 
 async def test_35_what_prepare_refuses_is_saved(make_browser: MakeBrowser, app: Any) -> None:

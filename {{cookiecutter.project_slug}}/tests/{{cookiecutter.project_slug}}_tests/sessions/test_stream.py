@@ -15,6 +15,7 @@ from tornado.web import Finish, HTTPError
 
 from .acts import GET, HEAD, POST, Act, Comparison, late
 from .conftest import MakeBrowser, run, value_of
+from .trips import Trips
 
 pytestmark = pytest.mark.gen_test
 
@@ -172,7 +173,26 @@ async def test_a_stream_saves_before_its_first_bytes_and_at_its_end(
     assert (await value_of(browser, "before"), await value_of(browser, "after")) == (1, 2)
 
 
-async def test_a_session_cannot_begin_after_the_headers_are_sent(make_browser: MakeBrowser) -> None:
+async def test_what_is_changed_while_a_flush_is_saved_is_saved_at_the_end(
+    make_browser: MakeBrowser, trips: Trips
+) -> None:
+    async def does(handler: Any) -> None:
+        handler.session["before"] = 1
+        handler.write("first ")
+        handler.flush()
+        while "write sessions" not in trips.made:
+            await asyncio.sleep(0)
+        handler.session["after"] = 2
+        handler.finish("second")
+
+    browser = make_browser()
+    assert (await run(browser, does)).text == "first second"
+    assert (await value_of(browser, "before"), await value_of(browser, "after")) == (1, 2)
+
+
+async def test_a_session_cannot_begin_after_the_headers_are_sent(
+    make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture
+) -> None:
     async def does(handler: Any) -> None:
         await handler.flush()
         for change in (
@@ -189,6 +209,25 @@ async def test_a_session_cannot_begin_after_the_headers_are_sent(make_browser: M
 
     page = await run(make_browser(), does)
     assert (page.text, page.set_cookies) == ("streamed", [])
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_an_id_cannot_change_after_the_headers_are_sent(
+    make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def does(handler: Any) -> None:
+        handler.write("first")
+        await handler.flush()
+        handler.session.regenerate()
+        handler.session["lost"] = True
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("name", "ada"))
+    with contextlib.suppress(HTTPClientError):  # the response is cut short
+        await run(browser, does)
+    assert "call regenerate() before the first flush()" in caplog.text
+    assert await value_of(browser, "name") == "ada"
+    assert await value_of(browser, "lost") == "absent"
 
 
 @pytest.mark.parametrize("how", ["awaited", "not awaited", "failing before it is saved"])

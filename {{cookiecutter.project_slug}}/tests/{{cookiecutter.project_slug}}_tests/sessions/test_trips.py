@@ -1,4 +1,4 @@
-"""How many trips to the store a request costs, one after the other."""
+"""What a page costs: trips to the store, one after the other."""
 
 from __future__ import annotations
 
@@ -7,99 +7,117 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.project_slug}}.sessions import Store
-from {{cookiecutter.project_slug}}.sessions.engines import Engine
 
-from ..conftest import MakeBrowser
-from .conftest import Clock, Routes
-from .script import ROUTES, begin, do, show
+from .acts import Act
+from .conftest import Clock, MakeBrowser, Script, run
+from .trips import Trips
 
 pytestmark = pytest.mark.gen_test
 
 
-class Trips:
-    """Counts the calls of both engines; those that are under way together count as one."""
-
-    def __init__(self, store: Store, patch: pytest.MonkeyPatch) -> None:
-        self.count = self._under_way = 0
-        for engine in (store.sessions, store.notifications):
-            for name in ("load", "write", "end"):
-                patch.setattr(engine, name, self._counted(engine, name))
-
-    def _counted(self, engine: Engine, name: str) -> Any:
-        call = getattr(engine, name)
-
-        async def counted(*args: Any, **kwargs: Any) -> Any:
-            self.count += self._under_way == 0
-            self._under_way += 1
-            try:
-                return await call(*args, **kwargs)
-            finally:
-                self._under_way -= 1
-
-        return counted
-
-    def since_last(self) -> int:
-        count, self.count = self.count, 0
-        return count
+async def show(handler: Script) -> None:
+    """Render what waits, as a page with flash messages does."""
+    messages = await handler.notifications.take()
+    handler.write({"name": handler.session.get("name"), "messages": len(messages)})
 
 
-@pytest.fixture
-def handlers() -> Routes:
-    return ROUTES
+async def change_and_tell(handler: Script) -> None:
+    handler.session["name"] = "grace"
+    handler.notifications.add("saved")
 
 
-@pytest.fixture
-def trips(store: Store, monkeypatch: pytest.MonkeyPatch) -> Trips:
-    return Trips(store, monkeypatch)
+KNOWN: dict[str, tuple[Act, int]] = {
+    "a page that does not look": (lambda handler: handler.write("hello"), 1),
+    "a page with nothing waiting": (show, 1),
+    "a peek at nothing": (lambda handler: handler.notifications.peek(), 1),
+    "a name that does not wait": (lambda handler: handler.notifications.get("a"), 1),
+    "a change": (lambda handler: handler.session.set("name", "grace"), 2),
+    "two changes": (lambda handler: handler.session.update(a=1, b=2), 2),
+    "a change to what it was": (lambda handler: handler.session.set("name", "ada"), 1),
+    "a change and a message": (change_and_tell, 3),
+    "modify": (lambda handler: handler.session.modify("n", lambda n: n + 1, 0), 2),
+    "logout": (lambda handler: handler.session.destroy(), 2),
+    "login": (lambda handler: handler.session.regenerate(), 3),
+    "a failure": (lambda handler: handler.send_error(500), 1),
+}
 
 
-async def _take(handler: Any) -> object:
-    return [dict(handler.session), [each.value for each in await handler.notifications.take()]]
-
-
-async def test_a_page_of_a_visitor_without_a_session_costs_none(
-    make_browser: MakeBrowser, trips: Trips
+@pytest.mark.parametrize("page", KNOWN)
+async def test_a_visitor_with_a_session_costs(
+    trips: Trips, make_browser: MakeBrowser, page: str
 ) -> None:
-    await do(make_browser(), _take)
-    assert trips.since_last() == 0
+    does, expected = KNOWN[page]
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("name", "ada"))
+    trips.clear()
+    await run(browser, does)
+    assert trips.in_a_row == expected, trips.made
 
 
-async def test_a_page_with_nothing_waiting_costs_one_and_a_change_two(
-    make_browser: MakeBrowser, trips: Trips
+async def test_a_page_that_shows_messages_costs_two_trips_in_a_row(
+    trips: Trips, make_browser: MakeBrowser
 ) -> None:
     browser = make_browser()
-    await do(browser, begin)
-    trips.since_last()
-    await do(browser, _take)
-    assert trips.since_last() == 1
-    await do(browser, lambda handler: handler.session.set("name", "grace"))
-    assert trips.since_last() == 2
-    await do(browser, lambda handler: handler.session.set("name", "grace"))  # as it was
-    assert trips.since_last() == 1
+
+    def tell(handler: Script) -> None:
+        for number in range(3):
+            handler.notifications.add(f"message {number}")
+
+    await run(browser, tell)
+    trips.clear()
+    assert (await run(browser, show)).text == '{"name": null, "messages": 3}'
+    assert trips.in_a_row == 2, trips.made
+    trips.clear()
+    assert (await run(browser, show)).text == '{"name": null, "messages": 0}'
+    assert trips.in_a_row == 1, trips.made
 
 
-async def test_a_page_that_shows_a_message_costs_at_most_two_in_a_row(
-    make_browser: MakeBrowser, trips: Trips, engine: str
+NOBODY: dict[str, Act] = {
+    "reads": lambda handler: handler.session.get("a"),
+    "shows": show,
+    "peeks": lambda handler: handler.notifications.peek(),
+    "deletes": lambda handler: handler.session.delete("a"),
+    "sets and deletes": lambda handler: (handler.session.update(a=1), handler.session.clear()),
+    "logs out": lambda handler: handler.session.destroy(),
+    "regenerates": lambda handler: handler.session.regenerate(),
+    "reloads": lambda handler: handler.session.reload(),
+    "saves nothing": lambda handler: handler.session.save(),
+    "fails": lambda handler: handler.send_error(500),
+}
+
+
+@pytest.mark.parametrize("page", NOBODY)
+async def test_a_visitor_without_a_session_costs_nothing(
+    trips: Trips, make_browser: MakeBrowser, page: str
 ) -> None:
-    browser = make_browser()
-    await do(browser, lambda handler: handler.notifications.add("hello"))
-    trips.since_last()
-    assert "hello" in (await do(browser, _take)).text
-    # The memory engine answers before the second of two calls is made.
-    assert trips.since_last() <= (3 if engine == "memory" else 2)
-    await do(browser, _take)
-    assert trips.since_last() == 1
+    for cookie in ("", "theme=dark", "__Host-sid=planted", "__Host-sid=2|1:0|10:1|3:sid|4:eA==|0"):
+        response = await run(make_browser(), NOBODY[page], Cookie=cookie)
+        assert response.set_cookies == []
+    assert trips.made == []
 
 
-async def test_the_use_of_a_session_is_noted_once_a_minute(
-    make_browser: MakeBrowser, trips: Trips, clock: Clock
+async def test_a_first_session_costs_one_trip(trips: Trips, make_browser: MakeBrowser) -> None:
+    await run(make_browser(), lambda handler: handler.session.set("a", 1))
+    assert trips.made == ["write sessions"]
+
+
+async def test_use_costs_a_second_trip_once_a_minute(
+    trips: Trips, make_browser: MakeBrowser, clock: Clock
 ) -> None:
-    browser = make_browser()
-    await do(browser, begin)
-    clock.advance(61)
-    trips.since_last()
-    counts = []
-    for _ in range(3):
-        await do(browser, show)
-        counts.append(trips.since_last())
-    assert counts == [2, 1, 1]
+    browser = make_browser(clock=clock)
+    await run(browser, lambda handler: handler.session.set("a", 1))
+    costs: list[Any] = []
+    for seconds in (0, 59, 2, 58, 3):
+        clock.advance(seconds)
+        trips.clear()
+        await run(browser, show)
+        costs.append(trips.in_a_row)
+    assert costs == [1, 1, 2, 1, 2]
+
+
+async def test_each_cookie_that_verifies_costs_a_trip_and_a_few_at_most(
+    trips: Trips, make_browser: MakeBrowser, store: Store
+) -> None:
+    header = "; ".join(f"__Host-sid={store.signer.sign(c * 43)}" for c in "ABCDEFGH")
+    await run(make_browser(), show, Cookie=header)
+    assert trips.made == ["load sessions"] * 4

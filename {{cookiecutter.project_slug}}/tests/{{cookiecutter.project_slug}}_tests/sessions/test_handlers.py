@@ -1,0 +1,265 @@
+"""Where else Tornado runs a handler's code: hooks, logs, templates, files, and handlers of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from tornado.locks import Event
+from tornado.web import (
+    Application,
+    ErrorHandler,
+    HTTPError,
+    RequestHandler,
+    StaticFileHandler,
+    UIModule,
+    authenticated,
+)
+
+from {{cookiecutter.project_slug}}.sessions import (
+    NotificationMixin,
+    SessionManager,
+    SessionMixin,
+    Store,
+)
+
+from .acts import change
+from .conftest import MakeBrowser, Script, run, send, value_of
+
+pytestmark = pytest.mark.gen_test
+
+ASKS = "{" + "{ locale.code }} {" + "{ current_user }}"
+GREETS = "{" + "% module Greeting() %}"
+"""Tornado's templates, in two parts each, because the answers of a new project use the same marks."""
+
+
+class Hooks(Script):
+    """Reads the session in each hook, and fails in the way that the test asks for in the query."""
+
+    seen: ClassVar[list[str]] = []
+
+    def _read(self, hook: str) -> None:
+        assert self.session.get("seen") in (None, 1)
+        assert [name for name in self.session if name != "seen"] == []
+        assert self.session.alias and self.session.owner is None
+        self.seen.append(hook)
+
+    async def prepare(self) -> None:
+        if self.get_query_argument("early", ""):
+            raise HTTPError(int(self.get_query_argument("early")))
+        await super().prepare()
+
+    def get_current_user(self) -> str | None:
+        self._read("get_current_user")
+        return None
+
+    def get_user_locale(self) -> None:
+        self._read("get_user_locale")
+
+    async def get(self) -> None:
+        assert self.locale and self.current_user is None
+        if self.get_query_argument("late", ""):
+            raise HTTPError(int(self.get_query_argument("late")))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self._read("write_error")
+        self.render("page.html")  # asks for the user and the locale
+
+    def log_exception(self, *args: Any) -> None:
+        self._read("log_exception")
+
+    def on_finish(self) -> None:
+        self._read("on_finish")
+
+
+@pytest.fixture
+def hooks(app: Application, tmp_path: Path) -> list[str]:
+    """Which hooks have read the session."""
+    app.add_handlers(".*", [("/hooks", Hooks)])
+    (tmp_path / "page.html").write_text(ASKS)
+    app.settings["template_path"] = str(tmp_path)
+    app.settings["log_function"] = lambda handler: (
+        handler._read("log_function") if isinstance(handler, Hooks) else None
+    )
+    Hooks.seen.clear()
+    return Hooks.seen
+
+
+@pytest.mark.parametrize("visitor", ["known", "new"])
+@pytest.mark.parametrize("when", ["", "?late=404", "?late=500", "?early=403", "?early=500"])
+async def test_every_hook_reads_the_session_or_finds_it_empty(
+    hooks: list[str],
+    make_browser: MakeBrowser,
+    caplog: pytest.LogCaptureFixture,
+    visitor: str,
+    when: str,
+) -> None:
+    browser = make_browser()
+    if visitor == "known":
+        await run(browser, change)
+        hooks.clear()
+    page = await browser.get("/hooks" + when)
+    assert page.status == int(when[-3:] or 200)
+    expected = {"get_current_user", "get_user_locale", "log_function", "on_finish"}
+    if when:
+        expected |= {"log_exception", "write_error"}
+    assert sorted(hooks) == sorted(expected)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+class Members(SessionMixin, RequestHandler):
+    def get_current_user(self) -> Any:
+        return self.session.get("user_id")
+
+    @authenticated
+    async def get(self) -> None:
+        self.write(f"hello {self.current_user}")
+
+    post = get
+
+
+async def test_authenticated_goes_by_the_session(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    app.settings["login_url"] = "/login"
+    app.add_handlers(".*", [("/members", Members)])
+    browser = make_browser()
+    page = await browser.get("/members", follow=False)
+    assert (page.status, page.location) == (302, "/login?next=%2Fmembers")
+    assert (await browser.post("/members")).status == 403
+    await run(browser, lambda handler: handler.session.set("user_id", "ada"))
+    assert (await browser.get("/members")).text == "hello ada"
+
+
+async def test_a_change_in_on_finish_raises_and_names_what_to_do(
+    app: Application, make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Late(Script):
+        def on_finish(self) -> None:
+            self.session["late"] = True
+
+    app.add_handlers(".*", [("/late", Late)])
+    browser = make_browser()
+    for does in (lambda handler: None, change):
+        caplog.clear()
+        Script.does = staticmethod(does)
+        await browser.get("/late")
+        await asyncio.sleep(0)
+        assert "the response has been given" in caplog.text
+        assert await value_of(browser, "late") == "absent"
+
+
+class Files(SessionMixin, NotificationMixin, StaticFileHandler):
+    async def prepare(self) -> None:
+        await super().prepare()
+        self.session["files"] = self.session.get("files", 0) + 1
+
+
+class Gone(SessionMixin, ErrorHandler):  # type: ignore[misc] # its own prepare is no coroutine
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.finish(f"{status_code} {dict(self.session)}")
+
+
+async def test_a_static_file_handler_saves_and_serves_whole_parts_and_nothing(
+    app: Application, make_browser: MakeBrowser, tmp_path: Path
+) -> None:
+    large = "0123456789" * 30_000  # more than one flush
+    (tmp_path / "large.txt").write_text(large)
+    app.add_handlers(".*", [("/files/(.*)", Files, {"path": str(tmp_path)})])
+    browser = make_browser()
+    whole = await browser.get("/files/large.txt")
+    assert (whole.status, whole.text, len(whole.set_cookies)) == (200, large, 1)
+    part = await browser.get("/files/large.txt", headers={"Range": "bytes=3-12"})
+    assert (part.status, part.text) == (206, "3456789012")
+    known = await browser.get("/files/large.txt", headers={"If-None-Match": whole.headers["Etag"]})
+    assert (known.status, known.text) == (304, "")
+    assert (await browser.get("/files/none.txt")).status == 404
+    assert await value_of(browser, "files") == 4
+
+
+async def test_an_error_handler_finds_an_empty_session(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    app.add_handlers(".*", [("/gone", Gone, {"status_code": 410})])
+    browser = make_browser()
+    await run(browser, change)
+    page = await browser.get("/gone")
+    assert (page.status, page.text, page.set_cookies) == (410, "410 {}", [])
+    assert await value_of(browser, "seen") == 1
+
+
+class Greeting(UIModule):
+    def render(self) -> str:
+        session = self.handler.session  # type: ignore[attr-defined]
+        session["greeted"] = True
+        return f"Hello {session['name']}"
+
+
+async def test_a_ui_module_reads_and_changes_the_session(
+    app: Application, make_browser: MakeBrowser, tmp_path: Path
+) -> None:
+    app.ui_modules["Greeting"] = Greeting
+    (tmp_path / "page.html").write_text(GREETS)
+    app.settings["template_path"] = str(tmp_path)
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("name", "ada"))
+    page = await run(browser, lambda handler: handler.render("page.html"))
+    assert page.text == "Hello ada"
+    assert await value_of(browser, "greeted") is True
+
+
+async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
+    store: Store,
+    make_browser: MakeBrowser,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    browser = make_browser()
+    await run(browser, change)
+    saving, gone, ran = Event(), Event(), []
+    write = store.sessions.write
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        saving.set()
+        await gone.wait()
+        return await write(*args, **kwargs)
+
+    finished = asyncio.Event()
+
+    def on_finish(handler: Script) -> None:
+        ran.append("on_finish")
+        finished.set()
+
+    def on_connection_close(handler: Script) -> None:
+        ran.append("on_connection_close")
+        gone.set()
+
+    def does(handler: Script) -> None:
+        change(handler)
+        handler.write("x" * 100_000)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.sessions, "write", slow)
+        patch.setattr(Script, "on_finish", on_finish)
+        patch.setattr(Script, "on_connection_close", on_connection_close)
+        Script.does = staticmethod(does)
+        writer = await send(browser)
+        await saving.wait()
+        writer.transport.abort()
+        async with asyncio.timeout(10):
+            await finished.wait()
+    assert await value_of(browser, "seen") == 2
+    assert ran == ["on_connection_close", "on_finish"]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_handler_has_one_session_however_often_it_is_asked_for(
+    make_browser: MakeBrowser,
+) -> None:
+    def does(handler: Script) -> None:
+        assert handler.session is handler.session is SessionManager(handler)
+
+    assert (await run(make_browser(), does)).status == 200

@@ -1,0 +1,316 @@
+"""Nothing is lost in silence: what cannot be kept raises, and says what to write instead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+from tornado.web import Application, Finish, HTTPError, RequestHandler
+
+from {{cookiecutter.project_slug}}.sessions import (
+    NotificationManager,
+    SessionManager,
+    SessionMixin,
+)
+
+from .acts import Act, act
+from .conftest import Browser, MakeBrowser, Page, Script, run, value_of
+
+pytestmark = pytest.mark.gen_test
+
+
+class Plain(RequestHandler):
+    """A handler without the mixins, which runs what a test has put here."""
+
+    does: ClassVar[Act]
+
+    async def get(self) -> None:
+        await act(type(self).does, self)
+
+    post = get
+
+
+async def plain(browser: Browser, app: Application, does: Act, method: str = "GET") -> Page:
+    """Let a handler without the mixins do this for the browser, and return its response."""
+    app.add_handlers(".*", [("/plain", Plain)])
+    Plain.does = staticmethod(does)
+    send = browser.get if method == "GET" else browser.post
+    return await send("/plain", follow=False)
+
+
+# --- a manager without its block
+
+USES: dict[str, Act] = {
+    "[]": lambda session: session["name"],
+    "get": lambda session: session.get("name"),
+    "[] =": lambda session: session.set("name", 1),
+    "update": lambda session: session.update(name=1),
+    "in": lambda session: "name" in session,
+    "list": list,
+    "dict": dict,
+    "len": len,
+    "bool": bool,
+    "==": lambda session: session == {},
+    "pop": lambda session: session.pop("name", None),
+    "popitem": lambda session: session.popitem(),
+    "setdefault": lambda session: session.setdefault("name", 1),
+    "delete": lambda session: session.delete("name"),
+    "clear": lambda session: session.clear(),
+    "regenerate": lambda session: session.regenerate(),
+    "destroy": lambda session: session.destroy(),
+    "expire": lambda session: session.expire(60),
+    "remember": lambda session: session.remember(1),
+    "owner": lambda session: session.owner,
+    "owner =": lambda session: setattr(session, "owner", 1),
+    "handle": lambda session: session.handle,
+    "created": lambda session: session.created,
+    "last_used": lambda session: session.last_used,
+    "new": lambda session: session.new,
+    "save": lambda session: session.save(),
+    "reload": lambda session: session.reload(),
+    "modify": lambda session: session.modify("name", str, 1),
+}
+NOTIFICATION_USES: dict[str, Act] = {
+    "set": lambda notifications: notifications.set("a", 1),
+    "add": lambda notifications: notifications.add("a"),
+    "delete": lambda notifications: notifications.delete("a"),
+    "get": lambda notifications: notifications.get("a"),
+    "take": lambda notifications: notifications.take(),
+    "peek": lambda notifications: notifications.peek(),
+}
+
+
+async def not_refused(words: str, uses: dict[str, Act], argument: object) -> list[str]:
+    """Return which uses raise no RuntimeError that says these words."""
+    found = []
+    for name, use in uses.items():
+        try:
+            await act(use, argument)
+        except RuntimeError as error:
+            if words in str(error):
+                continue
+        found.append(name)
+    return found
+
+
+async def test_a_manager_without_its_block_is_refused_whatever_is_done_with_it(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    async def does(handler: Plain) -> None:
+        words = "async with SessionManager(self)"
+        found = await not_refused(words, USES, SessionManager(handler))
+        found += await not_refused(words, NOTIFICATION_USES, NotificationManager(handler))
+        handler.write({"not refused": found})
+
+    assert (await plain(make_browser(), app, does)).text == '{"not refused": []}'
+
+
+class Forgetful(SessionMixin, RequestHandler):
+    async def prepare(self) -> None:
+        pass
+
+    async def get(self) -> None:
+        words = "await super().prepare()"
+        try:
+            found = [repr(self.session)]
+        except RuntimeError as error:
+            found = [] if words in str(error) else [str(error)]
+        self.write({"not refused": found + await not_refused(words, USES, SessionManager(self))})
+
+
+async def test_a_prepare_that_forgets_its_super_is_named(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    app.add_handlers(".*", [("/forgetful", Forgetful)])
+    assert (await make_browser().get("/forgetful")).text == '{"not refused": []}'
+
+
+# --- a change after the response
+
+
+CHANGES: dict[str, Act] = {
+    "[] =": lambda handler: handler.session.update(late=True),
+    "pop": lambda handler: handler.session.pop("kept"),
+    "clear": lambda handler: handler.session.clear(),
+    "regenerate": lambda handler: handler.session.regenerate(),
+    "destroy": lambda handler: handler.session.destroy(),
+    "remember": lambda handler: handler.session.remember(1),
+    "owner": lambda handler: setattr(handler.session, "owner", 1),
+    "add": lambda handler: handler.notifications.add("late"),
+    "set": lambda handler: handler.notifications.set("late", 1),
+    "delete": lambda handler: handler.notifications.delete("late"),
+}
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["with a change before", "without"])
+async def test_a_change_after_the_response_raises(make_browser: MakeBrowser, early: bool) -> None:
+    ended = asyncio.Event()
+    found: list[str] = []
+
+    async def does(handler: Script) -> None:
+        if early:
+            handler.session["early"] = True
+        handler.redirect("/")
+        for _ in ("at once", "when it has left"):
+            found.extend(await not_refused("the response has been given", CHANGES, handler))
+            await asyncio.sleep(0.01)
+        ended.set()
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("kept", 1))
+    assert (await run(browser, does)).status == 302
+    async with asyncio.timeout(5):
+        await ended.wait()
+    assert found == []
+    assert await value_of(browser, "late") == "absent"
+    assert await value_of(browser, "kept") == 1
+
+
+async def test_a_change_inside_of_a_value_after_the_response_does_not_reach_the_store(
+    make_browser: MakeBrowser,
+) -> None:
+    """The response waits for what the session held when it was given."""
+
+    def does(handler: Script) -> None:
+        cart = handler.session["cart"]
+        handler.session["seen"] = True
+        handler.finish()
+        cart.append("late")
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("cart", ["early"]))
+    await run(browser, does)
+    assert await value_of(browser, "seen") is True
+
+
+# --- answering inside of the block
+
+ENDS: dict[str, tuple[Act, int]] = {
+    "redirect": (lambda handler: handler.redirect("/next"), 302),
+    "finish": (lambda handler: handler.finish("done"), 200),
+    "send_error": (lambda handler: handler.send_error(404), 404),
+}
+
+
+@pytest.mark.parametrize("visit", ["first", "later"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_change_is_refused_if_the_block_has_answered(
+    app: Application,
+    make_browser: MakeBrowser,
+    caplog: pytest.LogCaptureFixture,
+    visit: str,
+    end: str,
+) -> None:
+    give, status = ENDS[end]
+
+    async def does(handler: Plain) -> None:
+        async with SessionManager(handler) as session:
+            session["kept"] = True
+            give(handler)
+
+    browser = make_browser()
+    if visit == "later":
+        await run(browser, lambda handler: handler.session.set("a", 1))
+    assert (await plain(browser, app, does)).status == status
+    async with asyncio.timeout(5):  # it is logged when the response has left
+        while "after the `async with` block, or use SessionMixin" not in caplog.text:
+            await asyncio.sleep(0.01)
+    assert await value_of(browser, "kept") == "absent"
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_block_that_changes_nothing_may_answer(
+    app: Application, make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    give, status = ENDS[end]
+
+    async def does(handler: Plain) -> None:
+        async with SessionManager(handler) as session:
+            assert session.get("name") is None
+            give(handler)
+
+    assert (await plain(make_browser(), app, does)).status == status
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+RAISES: dict[str, tuple[Callable[[], Exception], int, bool]] = {
+    "HTTPError 404": (lambda: HTTPError(404), 404, True),
+    "HTTPError 500": (lambda: HTTPError(500), 500, False),
+    "Finish": (lambda: Finish("done"), 200, True),
+    "bug": (ZeroDivisionError, 500, False),
+}
+
+
+@pytest.mark.parametrize("visit", ["first", "later"])
+@pytest.mark.parametrize("error", RAISES)
+async def test_raising_inside_of_the_block_means_what_it_means_with_the_mixin(
+    app: Application, make_browser: MakeBrowser, visit: str, error: str
+) -> None:
+    make, status, kept = RAISES[error]
+
+    async def does(handler: Plain) -> None:
+        async with SessionManager(handler) as session:
+            session["kept"] = True
+            raise make()
+
+    def with_the_mixin(handler: Script) -> None:
+        handler.session["kept"] = True
+        raise make()
+
+    for mixin in (False, True):
+        browser = make_browser()
+        if visit == "later":
+            await run(browser, lambda handler: handler.session.set("a", 1))
+        page = await (run(browser, with_the_mixin) if mixin else plain(browser, app, does))
+        assert (page.status, len(page.set_cookies)) == (status, kept and visit == "first")
+        assert await value_of(browser, "kept") == (True if kept else "absent")
+
+
+async def test_a_block_that_failed_saves_nothing_even_if_the_handler_goes_on(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    async def does(handler: RequestHandler) -> None:
+        with contextlib.suppress(ZeroDivisionError):
+            async with SessionManager(handler) as session:
+                session["kept"] = True
+                raise ZeroDivisionError
+        handler.write("done")
+
+    for mixin in (False, True):
+        browser = make_browser()
+        await run(browser, lambda handler: handler.session.set("a", 1))
+        page = await (run(browser, does) if mixin else plain(browser, app, does))
+        assert page.text == "done"
+        assert await value_of(browser, "kept") == "absent"
+
+
+async def test_two_blocks_in_one_handler_are_one_session(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    async def does(handler: Plain) -> None:
+        async with SessionManager(handler) as session:
+            session["first"] = 1
+        async with SessionManager(handler) as session:
+            session["second"] = session["first"] + 1
+        async with NotificationManager(handler) as notifications:
+            notifications.add("third")
+        handler.write("done")
+
+    browser = make_browser()
+    page = await plain(browser, app, does)
+    assert (page.text, len(page.set_cookies)) == ("done", 1)
+    assert (await value_of(browser, "first"), await value_of(browser, "second")) == (1, 2)
+
+
+async def test_a_change_after_the_block_raises(app: Application, make_browser: MakeBrowser) -> None:
+    async def does(handler: Plain) -> None:
+        async with SessionManager(handler) as session:
+            session["first"] = 1
+        with pytest.raises(RuntimeError):
+            session["late"] = 2
+        assert session["first"] == 1
+
+    assert (await plain(make_browser(), app, does)).status == 200
