@@ -5,9 +5,9 @@ PYTHON = python3
 VENV = .venv
 RUN := $(VENV)/bin/python -m
 DEMO := build/demo
-# The generated tests import the package by its name, so they are Python only once generated;
+# The generated tests and migrations/env.py import the package by its name: Python only once generated.
 # tests/test_output_checks.py looks at them there.
-NOT_PYTHON := --extend-exclude '*cookiecutter.project_slug*/tests'
+NOT_PYTHON := --extend-exclude '*cookiecutter.project_slug*/tests,*/migrations/env.py'
 DEMO_APP := $(DEMO)/my_tornado_app
 PIP := $(RUN) pip --quiet --disable-pip-version-check
 

@@ -41,6 +41,7 @@ from .test_account import *
 from .test_accounts import *
 from .test_login import *
 from .test_login import Settings
+from my_tornado_app.database import Database
 
 URL = os.environ["TEST_POSTGRESQL"]
 
@@ -52,12 +53,15 @@ def engine():
 
 @pytest.fixture
 def database_url(io_loop):
-    async def clear():
+    async def make_anew():
         connection = await asyncpg.connect(URL.replace("+asyncpg", ""))
-        await connection.execute("DROP TABLE IF EXISTS users")
+        await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
         await connection.close()
+        database = Database(URL)
+        await database.migrate()
+        await database.close()
 
-    io_loop.run_sync(clear)
+    io_loop.run_sync(make_anew)
     return URL
 
 
@@ -73,8 +77,8 @@ def settings(database_url, key_prefix):
 
 
 @pytest.mark.gen_test
-async def test_it_is_postgresql(accounts):
-    assert accounts._engine.dialect.name == "postgresql"
+async def test_it_is_postgresql(database, accounts):
+    assert database.engine.dialect.name == "postgresql"
     await accounts.register("ada", "correct horse")
 
 

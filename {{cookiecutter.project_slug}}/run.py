@@ -8,8 +8,15 @@ was never able to start, for example because its store does not answer.
 import os
 import runpy
 import sys
+from pathlib import Path
+
+import tornado.autoreload
 
 RELOADED = "{{cookiecutter.project_slug}}_RELOADED".upper()
+
+# A new migration runs at once.
+versions = Path("{{cookiecutter.project_slug}}", "migrations", "versions")
+tornado.autoreload.watch(str(versions.absolute()))
 
 is_first_start = RELOADED not in os.environ
 os.environ[RELOADED] = "true"  # a reload replaces the process, and keeps its environment

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -102,14 +104,17 @@ def _start(lab: Lab, project: environment.Project, engine: str) -> Server:
     store = lab.store(engine, "direct")
     accounts = Path(lab.servers.scratch) / f"accounts-{port}.db"
     python = environment.python_of(project)
-    process = lab.servers.start(
-        [str(python), "-m", project.package],
-        port,
-        cwd=project.path,
-        PORT=str(port),
-        COOKIE_SECRET="only-for-the-benchmark-" + "x" * 32,
-        DATABASE_URL=f"sqlite+aiosqlite:///{accounts}",
-        REDIS_URL=f"redis://127.0.0.1:{store.port}",
-        MEMCACHED_SERVERS=f"127.0.0.1:{store.port}",
+    command = [str(python), "-m", project.package]
+    environ = {
+        "PORT": str(port),
+        "COOKIE_SECRET": "only-for-the-benchmark-" + "x" * 32,
+        "DATABASE_URL": f"sqlite+aiosqlite:///{accounts}",
+        "REDIS_URL": f"redis://127.0.0.1:{store.port}",
+        "MEMCACHED_SERVERS": f"127.0.0.1:{store.port}",
+    }
+    migrate = [*command, "migrate"]
+    subprocess.run(
+        migrate, cwd=project.path, env={**os.environ, **environ}, capture_output=True, check=True
     )
+    process = lab.servers.start(command, port, cwd=project.path, **environ)
     return Server(process, port)

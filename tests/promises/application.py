@@ -6,7 +6,7 @@ handler, its error pages, its shutdown.
 
 from __future__ import annotations
 
-from promised import app
+from promised.handlers import ROUTES
 from promised.handlers.base import BaseHandler, PlainHandler
 from tornado.web import HTTPError
 
@@ -92,5 +92,5 @@ PAGES = [
 if __name__ == "__main__":
     from promised.__main__ import main
 
-    app.ROUTES[:0] = PAGES
+    ROUTES[:0] = PAGES
     main()

@@ -10,8 +10,10 @@ import atexit
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -69,5 +71,21 @@ ENVIRONMENT: Final = {
     "PYTHONPATH": str(PROJECT),
     "COOKIE_SECRET": COOKIE_SECRET,
 }
+
+
+@cache
+def empty_database() -> Path:
+    """An SQLite file with the app's tables and no rows, to be copied."""
+    file = PROJECT / "empty.db"
+    subprocess.run(
+        [sys.executable, "-m", "promised", "migrate"],
+        env={**ENVIRONMENT, "DATABASE_URL": f"sqlite+aiosqlite:///{file}"},
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
+    )
+    return file
+
+
 # At the end: the project has a package `tests` too, which must not stand before ours.
 sys.path.append(str(PROJECT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from .generated import ENVIRONMENT
+from .generated import ENVIRONMENT, empty_database
 from .servers import HOST, free_port, wait_for
 
 PROGRAM: Final = Path(__file__).with_name("application.py")
@@ -26,6 +27,7 @@ class Process:
         port = free_port()
         self.url = f"http://{HOST}:{port}"
         self._log = Path(directory, f"{port}.log")
+        shutil.copy(empty_database(), Path(directory, f"{port}.db"))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *flags, str(PROGRAM), f"--port={port}"],

@@ -33,7 +33,7 @@ class App:
 
     def __init__(self, app: generated_app.App) -> None:
         self.app = app
-        self.engines: tuple[Watched, Watched] = watch(app.store)
+        self.engines: tuple[Watched, Watched] = watch(app.services.store)
 
     @property
     def trips(self) -> int:
@@ -57,6 +57,7 @@ async def app(directory: Path) -> AsyncIterator[App]:
         )
     )
     application.add_handlers(".*", PAGES)
+    await application.services.database.migrate()
     await application.start()
     try:
         yield App(application)

@@ -38,18 +38,26 @@ class App:
         self.package = project.name
         self.directory = directory
         self._log = directory / "log.txt"
+        settings = {
+            **clean_environment(),
+            "PYTHONPATH": str(project),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "COOKIE_SECRET": COOKIE_SECRET,
+            "SESSION_ENGINE": "memory",
+            **(environment or {}),
+        }
+        subprocess.run(
+            [sys.executable, "-m", project.name, "migrate"],
+            cwd=directory,
+            env=settings,
+            capture_output=True,
+            check=True,
+        )
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", project.name, f"--port={self.port}", *arguments],
                 cwd=directory,
-                env={
-                    **clean_environment(),
-                    "PYTHONPATH": str(project),
-                    "PYTHONDONTWRITEBYTECODE": "1",
-                    "COOKIE_SECRET": COOKIE_SECRET,
-                    "SESSION_ENGINE": "memory",
-                    **(environment or {}),
-                },
+                env=settings,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

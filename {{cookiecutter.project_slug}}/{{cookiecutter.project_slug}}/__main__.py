@@ -1,5 +1,8 @@
 """python -m {{cookiecutter.project_slug}}: read the settings, serve, and leave in good order.
 `--help` lists the options.
+
+`migrate` in front of the options updates the schema of the database instead, and `user` makes
+accounts: see user_command.py. To add a command, add a function to `COMMANDS`.
 """
 
 from __future__ import annotations
@@ -12,18 +15,22 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 import tornado.autoreload
 import tornado.netutil
 import tornado.process
+from tornado.httpserver import HTTPServer
 
 from . import logs
-from .accounts import DatabaseUnavailable
-from .app import make_app
+from .app import App, make_app
+from .database import Database, DatabaseUnavailable, DatabaseUnusable
 from .environment import read_environment
 from .proxies import make_server
+from .services import make_services
 from .sessions import ConfigurationError, StoreUnavailable
 from .settings import Settings, memory_engine, read_settings
+from .user_command import UserCommand
 
 shutdown_timeout_s = 8.0  # for requests in flight; `docker stop` waits 10 s before it kills
 max_body_bytes = 1024 * 1024  # no form here is larger; raise it when you accept uploads
@@ -40,36 +47,69 @@ log = logging.getLogger(__package__)
 
 
 def main() -> None:
-    """Run the app until SIGTERM or SIGINT. Exits with one line per fault where it cannot start."""
+    """Do what the command line says. Exits with one line per fault where that is impossible."""
     logs.configure(debug=False)
+    program, *arguments = sys.argv
+    command: Callable[[Settings], None] = serve
+    if arguments[:1] == ["user"]:
+        command = user = UserCommand(arguments[1:])
+        arguments = user.rest
+    elif arguments and arguments[0] in COMMANDS:
+        command = COMMANDS[arguments.pop(0)]
     try:
-        settings = read_settings(sys.argv, read_environment(os.environ))
+        settings = read_settings([program, *arguments], read_environment(os.environ))
         logs.configure(debug=settings.debug)
-        asyncio.run(_check(settings))
-        sockets = _bind(settings)
+        command(settings)
     except ConfigurationError as error:
         sys.exit("\n".join(error.faults))
     except StoreUnavailable as error:
         sys.exit(_store_is_down(settings, error))
     except DatabaseUnavailable as error:
         sys.exit(_database_is_down(error))
+    except DatabaseUnusable as error:
+        sys.exit(f"The database at {error.address} cannot be used: {error.cause}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def serve(settings: Settings) -> None:
+    """Run the app until SIGTERM or SIGINT."""
+    asyncio.run(_prepare(settings))
+    sockets = _bind(settings)
     host = "localhost" if settings.address in _LOCAL else settings.address
     print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
     parent = _fork(settings.processes) if settings.processes > 1 else None
     asyncio.run(_serve(settings, sockets, parent))
 
 
-async def _check(settings: Settings) -> None:
-    """See that store and database answer, and create the tables: before any process is forked, so
-    that only one does.
-    """
-    app = make_app(settings)
+def migrate(settings: Settings) -> None:
+    """Bring the schema of the database up to date, before a new release starts."""
+    asyncio.run(_migrate(settings))
+    print("All migrations have run.")
+
+
+COMMANDS = {"serve": serve, "migrate": migrate}
+
+
+async def _migrate(settings: Settings) -> None:
+    database = Database(settings.database_url)
     try:
-        await app.start()
+        await database.migrate()
     finally:
-        await app.close()
+        await database.close()
+
+
+async def _prepare(settings: Settings) -> None:
+    """See that store and database can be used. It happens before any process is forked, so that one
+    alone migrates.
+    """
+    services = make_services(settings)
+    try:
+        if settings.debug:
+            await services.database.migrate()
+        await services.start()
+    finally:
+        await services.close()
 
 
 async def _serve(settings: Settings, sockets: list[socket.socket], parent: int | None) -> None:
@@ -78,7 +118,17 @@ async def _serve(settings: Settings, sockets: list[socket.socket], parent: int |
     server = make_server(
         app, settings.trusted_proxies, max_body_size=max_body_bytes, max_buffer_size=max_body_bytes
     )
-    server.add_sockets(sockets)
+    try:
+        await app.start()
+        server.add_sockets(sockets)
+        await _answer_requests(app, server, settings, parent)
+    finally:
+        await app.close()
+
+
+async def _answer_requests(
+    app: App, server: HTTPServer, settings: Settings, parent: int | None
+) -> None:
     if settings.debug:
         tornado.autoreload.start()
     await _told_to_stop(parent)
@@ -86,7 +136,6 @@ async def _serve(settings: Settings, sockets: list[socket.socket], parent: int |
     server.stop()
     await app.drain(shutdown_timeout_s)
     await server.close_all_connections()
-    await app.close()
 
 
 async def _told_to_stop(parent: int | None) -> None:

@@ -1,375 +1,322 @@
-"""Who has an account: usernames and password hashes, in a database.
+"""Who has an account: names, addresses, password hashes and roles, in a database.
 
-The handlers call `Accounts`; it belongs to the application. Add what your users have more of (an
-e-mail address, say) as columns of `User`, and bring in Alembic once there is data to keep: `start`
-creates tables, it does not change them.
+Handlers reach `Accounts` as `self.application.services.accounts`. To keep more about users, add a
+column to `User`, then run `make migration m="what changes"`: see docs/database.md.
+
+What must not be left behind is done first: sessions that have to end are ended before the change
+commits, while its row is locked. A login that looks at the row at that moment (`note_login`) waits
+for the commit, and is refused. If the store fails, the change is rolled back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import sqlite3
-import unicodedata
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import argon2
-from sqlalchemy import DateTime, String, delete, event, exc, select, text, update
-from sqlalchemy.engine import CursorResult, Dialect, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
-from tornado.web import HTTPError
+from sqlalchemy import CursorResult, String, delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
 
-from . import postgresql
+from . import tokens
+from .database import Base, Database, UtcDateTime, is_taken
+from .mail import EmailRefused, check_email
+from .passwords import PASSWORD_COST, Hasher, check_password
+from .sessions import Owner, SessionManager, Store
+from .tokens import Purpose, Token
+from .usernames import UsernameRefused, check_username, max_username_characters, username_key
 
-max_username_characters = 64
-min_password_characters = 8
-max_password_bytes = 1024
-database_timeout_s = 5
-hashing_threads = 2  # each works with the memory of PASSWORD_COST; the others wait their turn
+email_required = False
+"""Whether everybody must give an e-mail address. Without one, nobody can replace a forgotten
+password."""
 
-# Argon2id, as the OWASP Password Storage Cheat Sheet recommends it: 19 MiB, two passes. When this
-# changes, each user's hash is renewed at the next login.
-PASSWORD_COST = argon2.Parameters(
-    type=argon2.Type.ID,
-    version=19,
-    salt_len=16,
-    hash_len=32,
-    time_cost=2,
-    memory_cost=19 * 1024,  # KiB
-    parallelism=1,
-)
-
-T = TypeVar("T")
-
-
-class UsernameRefused(ValueError):
-    """This cannot be a username; the text says why, to its owner."""
+max_email_characters = 254
+max_role_characters = 20
 
 
 class UsernameTaken(UsernameRefused):
     """Somebody has this username already, perhaps in another spelling."""
 
 
-class PasswordRefused(ValueError):
-    """This cannot be a new password; the text says why, to its owner."""
+class EmailTaken(EmailRefused):
+    """Another account has this address already."""
 
 
 class WrongPassword(ValueError):
     """The current password is another one."""
 
 
-class DatabaseUnavailable(HTTPError):
-    """The database did not answer, or not in time. Left alone it becomes a 503."""
-
-    retry_after_s = 1
-
-    def __init__(self, address: str, cause: BaseException) -> None:
-        self.address = address
-        self.cause = str(cause).partition("\n")[0] or type(cause).__name__
-        super().__init__(503, "%s", f"database {address}: {self.cause}")
-
-    def __str__(self) -> str:
-        return f"database {self.address}: {self.cause}"
-
-
-def username_key(username: str) -> str:
-    """What makes two usernames the same: compatible forms and case do not count, nor do spaces
-    around it.
-    """
-    if len(username) > 4 * max_username_characters:
-        # Nobody's. Normalising takes a time that grows with the square of a row of accents: a form
-        # full of them would hold up the event loop for minutes.
-        return username
-    folded = unicodedata.normalize("NFKC", username).strip().casefold()
-    return unicodedata.normalize("NFKC", folded)  # folding can undo normalisation
-
-
-def check_username(username: str) -> str:
-    """Return the username as it is kept and shown. Raises UsernameRefused."""
-    if len(username) > 4 * max_username_characters:
-        raise UsernameRefused(f"Use at most {max_username_characters} characters.")
-    username = unicodedata.normalize("NFKC", username).strip()
-    if not username:
-        raise UsernameRefused("Choose a username.")
-    if max(len(username), len(username_key(username))) > max_username_characters:
-        raise UsernameRefused(f"Use at most {max_username_characters} characters.")
-    if any(unicodedata.category(c)[0] == "C" or c in _INVISIBLE for c in username):
-        raise UsernameRefused("Use letters, digits and signs that can be seen.")
-    if any(unicodedata.category(c)[0] == "Z" and c != " " for c in username) or "  " in username:
-        raise UsernameRefused("Use single spaces between words, and no other blanks.")
-    return username
-
-
-def check_password(password: str, username: str) -> None:
-    """Raise PasswordRefused unless `password` can be a new one for the user of that name."""
-    if _too_long(password):
-        raise PasswordRefused(f"Use at most {max_password_bytes} bytes.")
-    if len(_normal(password)) < min_password_characters:
-        raise PasswordRefused(f"Use at least {min_password_characters} characters.")
-    key = username_key(password)
-    if key == username_key(username):
-        raise PasswordRefused("Use something other than your username.")
-    if key in _common_passwords():
-        raise PasswordRefused("This is one of the first passwords anybody would try. Use another.")
-
-
-class _UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC on every database: SQLite alone would forget the zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
-
-class Table(DeclarativeBase):
-    """Base of the app's tables: subclass it, and `Accounts.start` creates yours too."""
-
-
-class User(Table):
+class User(Base):
     __tablename__ = "users"
 
     id: Mapped[str] = mapped_column(String(22), primary_key=True)
     """Random: it says nothing, and a deleted user's is never given again."""
     username: Mapped[str] = mapped_column(String(max_username_characters))
     username_key: Mapped[str] = mapped_column(String(max_username_characters), unique=True)
-    password_hash: Mapped[str] = mapped_column(String(255))
-    created_at: Mapped[datetime] = mapped_column(_UtcDateTime)
+    email: Mapped[str | None] = mapped_column(String(max_email_characters), unique=True)
+    email_confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    """None: nobody logs in with a password, as the user comes from elsewhere."""
+    role: Mapped[str] = mapped_column(String(max_role_characters), default="", server_default="")
+    """What `@require` of the handlers asks for; "" for most."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    logged_in_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @property
+    def confirmed(self) -> bool:
+        return self.email_confirmed_at is not None
 
 
 class Accounts:
     """The users of one application. Every method but `close` raises DatabaseUnavailable when the
-    database is gone.
+    database does not answer; those that take a password raise Busy and ClientGone; those that end
+    sessions raise StoreUnavailable, and have changed nothing then.
     """
 
-    def __init__(self, database_url: str, cost: argon2.Parameters = PASSWORD_COST) -> None:
-        url = make_url(database_url)
-        self.address = url.render_as_string(hide_password=True)
-        self._file = url.database if url.get_backend_name() == "sqlite" else None
-        self._engine = _engine(database_url)
-        self._hasher = argon2.PasswordHasher.from_parameters(cost)
-        # Argon2 is meant to be slow: it has threads of its own, so that it holds up neither the
-        # event loop nor other work.
-        self._pool = ThreadPoolExecutor(hashing_threads, thread_name_prefix="argon2")
-
-    async def start(self) -> None:
-        """Create the tables that are not there yet."""
-        if (file := self._file) is not None:
-            # aiosqlite leaves a thread behind when it cannot open a file; it may fail later, with a
-            # traceback, on an event loop that is closed. So see first whether it can be opened.
-            try:
-                await self._in_pool(lambda: sqlite3.connect(file).close())
-            except sqlite3.Error as error:
-                raise DatabaseUnavailable(self.address, error) from error
-        try:
-            async with self._reaching_the_database(), self._engine.begin() as connection:
-                await connection.run_sync(Table.metadata.create_all)
-        except exc.DBAPIError as error:  # a wrong password, no such database, no right to create
-            raise DatabaseUnavailable(self.address, error.orig or error) from error
+    def __init__(
+        self, database: Database, store: Store, cost: argon2.Parameters = PASSWORD_COST
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._hasher = Hasher(cost)
 
     async def close(self) -> None:
-        """Let go of the connections and threads. Nothing works afterwards."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        await self._engine.dispose()
+        """Let go of the threads. Nothing works afterwards."""
+        self._hasher.close()
 
-    async def ping(self) -> None:
-        """Ask the database something that costs nothing."""
-        async with self._session() as session:
-            await session.execute(text("SELECT 1"))
+    # Find
 
-    async def register(self, username: str, password: str) -> User:
-        """Make an account. Raises UsernameRefused, UsernameTaken or PasswordRefused."""
+    async def find(self, user_id: str) -> User | None:
+        """Return the user with this id."""
+        return await self._find(User.id == user_id)
+
+    async def find_by(self, **columns: Any) -> User | None:
+        """Return the user with these values, for example `find_by(email="ada@example.com")`. Names
+        and addresses are found in any spelling.
+        """
+        if "username" in columns:
+            columns["username_key"] = username_key(columns.pop("username"))
+        if any("\x00" in str(each) for each in columns.values()):
+            return None  # nothing has a NUL, and PostgreSQL fails when it is asked for one
+        try:
+            if columns.get("email") is not None:
+                columns["email"] = check_email(columns["email"])
+        except EmailRefused:
+            return None
+        return await self._find(*(getattr(User, name) == each for name, each in columns.items()))
+
+    async def find_login(self, name: str) -> User | None:
+        """Return the user that somebody means who logs in with a username or an address."""
+        user = await self.find_by(username=name)
+        return await self.find_by(email=name) if user is None and "@" in name else user
+
+    # Come and go
+
+    async def register(self, username: str, password: str | None = None, **columns: Any) -> User:
+        """Make an account; `columns` are further columns of `User`, such as email=... or role=...
+
+        Raises UsernameRefused, EmailRefused, PasswordRefused; UsernameTaken and EmailTaken are of
+        these.
+        """
         username = check_username(username)
-        check_password(password, username)
+        if columns.get("email") is not None:
+            columns["email"] = check_email(columns["email"])
+        if password is not None:
+            check_password(password, username)
         user = User(
             id=secrets.token_urlsafe(16),
             username=username,
             username_key=username_key(username),
-            password_hash=await self._in_pool(lambda: self._hasher.hash(_normal(password))),
+            password_hash=None if password is None else await self._hasher.hash(password),
             created_at=datetime.now(UTC),
+            **columns,
         )
-        try:
-            async with self._session() as session:
-                session.add(user)
-                await session.commit()
-        except exc.IntegrityError:
-            # The database decides: of two people who ask at the same time, it lets one in. Looking
-            # first would let in both.
-            raise UsernameTaken("This username is taken. Choose another.") from None
+        async with self._database.session() as db:
+            db.add(user)
+            await _commit(db)
         return user
 
-    async def authenticate(self, username: str, password: str) -> User | None:
-        """Return the user with this name and password; None for a wrong name and a wrong password
-        alike.
+    async def authenticate(self, name: str, password: str) -> User | None:
+        """Return the user with this name, or address, and password; None for a wrong name and a
+        wrong password alike.
         """
-        key = username_key(username)
-        # No name has a NUL, and PostgreSQL fails when it is asked for one.
-        user = await self._find(User.username_key == key) if "\x00" not in key else None
-        if not await self._verify(user, password) or user is None:
-            return None
-        if self._hasher.check_needs_rehash(user.password_hash):
-            await self._replace_hash(user, password)
-        return user
+        user = await self.find_login(name)
+        return user if await self.has_password(user, password) else None
 
-    async def is_current(self, user: User) -> bool:
-        """Whether the account is still there, with the password that `user` was loaded with."""
-        now = await self._find(User.id == user.id)
-        return now is not None and now.password_hash == user.password_hash
+    async def has_password(self, user: User | None, password: str) -> bool:
+        """Whether it is the user's password. It takes as long for None, who has none."""
+        if not await self._hasher.verify(user.password_hash if user else None, password):
+            return False
+        if user is not None and self._hasher.is_outdated(user.password_hash or ""):
+            await self._renew_hash(user, password)
+        return True
 
-    async def change_password(self, user_id: str, current: str, new: str) -> None:
-        """Replace the password. Raises WrongPassword, PasswordRefused."""
-        user = await self._confirm(user_id, current)
-        check_password(new, user.username)
-        if not await self._replace_hash(user, new):
-            raise WrongPassword("The password was just changed elsewhere.")
+    async def note_login(self, user: User) -> bool:
+        """Note that the user logs in, in a session that is listed under the user already.
 
-    async def delete(self, user_id: str, password: str) -> None:
-        """Delete the account for good. Raises WrongPassword."""
-        user = await self._confirm(user_id, password)
-        async with self._session() as session:
-            await session.execute(delete(User).where(User.id == user.id))
-            await session.commit()
+        Returns False, and the session must go, if the account has changed since `user` was loaded.
+        """
+        values = {"logged_in_at": datetime.now(UTC)}
+        async with self._database.session() as db:
+            noted = await _update(db, _unchanged(user), values)
+            await db.commit()
+        return noted
 
-    async def _confirm(self, user_id: str, password: str) -> User:
-        user = await self._find(User.id == user_id)
-        if not await self._verify(user, password) or user is None:
+    async def confirm(self, user_id: str, password: str) -> User:
+        """Return the user, if it is the user's password. Raises WrongPassword."""
+        user = await self.find(user_id)
+        if not await self.has_password(user, password) or user is None:
             raise WrongPassword("This is not your current password.")
         return user
 
-    async def _find(self, condition: Any) -> User | None:
-        async with self._session() as session:
-            return (await session.execute(select(User).where(condition))).scalar_one_or_none()
+    async def delete(self, user: User) -> None:
+        """Delete the account for good, and end all its sessions."""
+        async with self._database.session() as db:
+            await db.execute(delete(User).where(User.id == user.id))
+            await Owner(self._store, user.id).end_all()
+            await db.commit()
 
-    async def _verify(self, user: User | None, password: str) -> bool:
-        if _too_long(password):
-            return False  # before hashing: no password is that long, and hashing megabytes is work
+    # Change
 
-        def verify() -> bool:
-            # Without a user, a hash of nobody's password is checked: the time must not tell whether
-            # a name exists.
-            hash_ = user.password_hash if user is not None else self._nobodys_hash
-            try:
-                return self._hasher.verify(hash_, _normal(password))
-            except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+    async def set_password(
+        self, user: User, password: str, *, but: SessionManager | None = None
+    ) -> int:
+        """Set the password, and end all sessions, or all others than `but`. Returns how many.
+
+        Raises PasswordRefused; WrongPassword if the account has changed since `user` was loaded.
+        """
+        check_password(password, user.username)
+        hash_ = await self._hasher.hash(password)
+        async with self._database.session() as db:
+            if not await _update(db, _unchanged(user), {"password_hash": hash_}):
+                raise WrongPassword("The account was just changed elsewhere.")
+            await tokens.end_all(db, user.id)
+            ended = await Owner(self._store, user.id).end_all(but=but)
+            await db.commit()
+        return ended
+
+    async def set_role(self, user_id: str, role: str) -> bool:
+        """Give the user this role, or "" for none, in all sessions at once. Returns False if there
+        is no such user.
+        """
+        owner = Owner(self._store, user_id)
+        async with self._database.session() as db:
+            if not await _update(db, User.id == user_id, {"role": role}):
                 return False
-
-        return await self._in_pool(verify) and user is not None
-
-    @cached_property
-    def _nobodys_hash(self) -> str:
-        return self._hasher.hash(secrets.token_urlsafe())
-
-    async def _replace_hash(self, user: User, password: str) -> bool:
-        """Set the password, unless somebody else has set it since `user` was loaded: then False."""
-        new = await self._in_pool(lambda: self._hasher.hash(_normal(password)))
-        unchanged = (User.id == user.id) & (User.password_hash == user.password_hash)
-        async with self._session() as session:
-            result = await session.execute(update(User).where(unchanged).values(password_hash=new))
-            await session.commit()
-        assert isinstance(result, CursorResult)
-        if result.rowcount != 1:
-            return False
-        user.password_hash = new
+            # A right goes before the commit and comes after it: whatever fails, nobody has more
+            # than the database says.
+            await owner.set("role", "")
+            await db.commit()
+        await owner.set("role", role)
         return True
 
-    async def _in_pool(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+    # Prove an address
 
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[AsyncSession]:
-        async with (
-            self._reaching_the_database(),
-            AsyncSession(self._engine, expire_on_commit=False) as session,
-        ):
-            yield session
+    async def make_token(self, user: User, purpose: Purpose, email: str) -> str:
+        """Return a token for a link in a mail to `email`."""
+        async with self._database.session() as db:
+            token = await tokens.make(db, user.id, purpose, email)
+            await db.commit()
+        return token
 
-    @asynccontextmanager
-    async def _reaching_the_database(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, OSError) as error:
-            raise DatabaseUnavailable(
-                self.address, getattr(error, "orig", None) or error
-            ) from error
+    async def find_token(self, token: str, *purposes: Purpose) -> tuple[Token, User] | None:
+        """Return what a link is for, and whose it is, and leave it usable. None: it is worth nothing,
+        as it was used, has expired, or the address is not the user's any more.
+        """
+        async with self._database.session() as db:
+            found = await tokens.find(db, token, *purposes)
+            user = None if found is None else await db.get(User, found.user_id)
+        if found is None or user is None or not _is_for(found, user):
+            return None
+        return found, user
+
+    async def prove_email(self, token: str) -> tuple[User, str | None] | None:
+        """Use up a link that confirms an address, or changes it. Returns the user and the former
+        address; None if the link is worth nothing. Raises EmailTaken.
+        """
+        async with self._database.session() as db:
+            found = await tokens.take(db, token, Purpose.CONFIRM, Purpose.CHANGE)
+            user = (
+                None if found is None else await db.get(User, found.user_id, with_for_update=True)
+            )
+            if found is None or user is None or not _is_for(found, user):
+                return None
+            former, user.email = user.email, found.email
+            user.email_confirmed_at = datetime.now(UTC)
+            await _commit(db)
+        owner = Owner(self._store, user.id)
+        await asyncio.gather(owner.set("email", user.email), owner.set("confirmed", True))
+        return user, former
+
+    async def reset_password(self, token: str, password: str) -> User | None:
+        """Use up a link, and set the password: all sessions end. It proves the address, too. Returns
+        None if the link is worth nothing. Raises PasswordRefused, which leaves it usable.
+        """
+        found = await self.find_token(token, Purpose.RESET)
+        if found is None:
+            return None
+        _, user = found
+        check_password(password, user.username)
+        hash_ = await self._hasher.hash(password)
+        now = datetime.now(UTC)
+        values = {"password_hash": hash_, "email_confirmed_at": user.email_confirmed_at or now}
+        async with self._database.session() as db:
+            if await tokens.take(db, token, Purpose.RESET) is None:
+                return None
+            if not await _update(db, _unchanged(user), values):
+                return None
+            await tokens.end_all(db, user.id)
+            await Owner(self._store, user.id).end_all()
+            await db.commit()
+        return user
+
+    async def _find(self, *conditions: Any) -> User | None:
+        async with self._database.session() as db:
+            return (await db.execute(select(User).where(*conditions))).scalars().first()
+
+    async def _renew_hash(self, user: User, password: str) -> None:
+        hash_ = await self._hasher.hash(password)
+        async with self._database.session() as db:
+            renewed = await _update(db, _unchanged(user), {"password_hash": hash_})
+            await db.commit()
+        if renewed:
+            user.password_hash = hash_
 
 
-def _engine(database_url: str) -> AsyncEngine:
-    if make_url(database_url).get_backend_name() != "sqlite":
-        timeouts = {"timeout": database_timeout_s, "command_timeout": database_timeout_s}
-        url, arguments = postgresql.translate(make_url(database_url))
-        return create_async_engine(
-            url,
-            pool_pre_ping=True,
-            pool_timeout=database_timeout_s,
-            connect_args=timeouts | arguments,
-            hide_parameters=True,
-        )
-
-    # hide_parameters: no error in the log shows a name or a hash.
-    engine = create_async_engine(
-        database_url, connect_args={"timeout": database_timeout_s}, hide_parameters=True
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, record: object) -> None:
-        cursor = connection.cursor()
-        # With a write-ahead log, readers and the one writer do not wait for each other, and NORMAL
-        # is safe against a crash of the app. Writers wait for each other, instead of failing.
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute(f"PRAGMA busy_timeout={database_timeout_s * 1000}")
-        cursor.close()
-
-    return engine
-
-
-def _normal(password: str) -> str:
-    # NIST SP 800-63B: the same password typed on two keyboards can arrive as different code points.
-    return unicodedata.normalize("NFKC", password)
-
-
-def _too_long(password: str) -> bool:
-    # As typed, and as hashed: normalising can make it longer.
+def _unchanged(user: User) -> Any:
+    """The user's row, as long as it has what sessions and passwords depend on."""
     return (
-        max(len(password.encode()), len(_normal(password[:max_password_bytes]).encode()))
-        > max_password_bytes
+        (User.id == user.id)
+        & (User.password_hash.is_not_distinct_from(user.password_hash))
+        & (User.role == user.role)
+        & (User.email.is_not_distinct_from(user.email))
+        & (User.email_confirmed_at.is_(None) == (user.email_confirmed_at is None))
     )
 
 
-@lru_cache(maxsize=1)
-def _common_passwords() -> frozenset[str]:
-    return frozenset(
-        (Path(__file__).parent / "common_passwords.txt").read_text(encoding="utf-8").split()
-    )
+def _is_for(token: Token, user: User) -> bool:
+    """Whether what the token proves still matters: the address may have changed since."""
+    return token.purpose == Purpose.CHANGE or token.email == user.email
 
 
-# Code points that show nothing although they are no control or format characters: fillers and
-# variation selectors.
-_INVISIBLE = frozenset(
-    map(
-        chr,
-        (
-            0x034F,
-            0x115F,
-            0x1160,
-            0x17B4,
-            0x17B5,
-            0x180B,
-            0x180C,
-            0x180D,
-            0x180F,
-            0x2800,
-            0x3164,
-            0xFFA0,
-        ),
-    )
-) | frozenset(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
+async def _update(db: AsyncSession, which: Any, values: dict[str, Any]) -> bool:
+    """Change one row, and lock it until the commit. Returns whether it was there."""
+    result = await db.execute(update(User).where(which).values(values))
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
+
+
+async def _commit(db: AsyncSession) -> None:
+    try:
+        await db.commit()
+    except IntegrityError as error:
+        # The database decides: of two people who ask at the same time, it lets one in. Looking first
+        # would let in both.
+        if is_taken(error, User.username_key):
+            raise UsernameTaken("This username is taken. Choose another.") from None
+        if is_taken(error, User.email):
+            raise EmailTaken("Another account has this address.") from None
+        raise

@@ -1,4 +1,4 @@
-"""The application: its routes, its Tornado settings, and what lives as long as it does.
+"""The application: its pages, its services and its Tornado settings.
 
 `__main__` and the tests call `make_app`, then await `App.start` before the first request and
 `App.close` after the last.
@@ -6,81 +6,50 @@
 
 from __future__ import annotations
 
-import asyncio
-import weakref
+import re
 from pathlib import Path
 from typing import Any
 
-from tornado.web import Application, RequestHandler
+from tornado.routing import HostMatches
 
-from .accounts import Accounts
-from .handlers import account, auth, health, home
-from .handlers.base import NotFoundHandler, StaticHandler
-from .sessions import Store
+from .application import App
+from .handlers import ROUTES, dev, health
+from .handlers.base import NotFoundHandler, StaticHandler, UnknownHostHandler
+from .services import make_services
 from .settings import Settings
-from .throttle import Throttle
+
+__all__ = ["App", "make_app"]
 
 here = Path(__file__).parent
-
-# Add a page: write handlers/<page>.py with its own ROUTES, and list it here.
-ROUTES = [
-    *home.ROUTES,
-    *auth.ROUTES,
-    *account.ROUTES,
-    *health.ROUTES,
-]
 
 
 def make_app(settings: Settings) -> App:
     """Return the application, not yet started. Raises ConfigurationError when the session settings
     cannot work.
+
+    Work of your own that runs beside the requests starts here: `app.background(...)`.
     """
-    return App(settings)
+    return App(_routes(settings), make_services(settings), _tornado_settings(settings))
 
 
-class App(Application):
-    """A Tornado application and its parts; handlers reach them as `self.application.accounts` and
-    so on.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(ROUTES, **_tornado_settings(settings))
-        self.store = Store.of(self)
-        self.throttle = Throttle(self.store)
-        self.accounts = Accounts(settings.database_url, settings.password_cost)
-        self.in_flight: weakref.WeakSet[RequestHandler] = weakref.WeakSet()
-        """The requests that are being answered; handlers/base.py keeps it."""
-        self.draining = False
-        """True from the moment of shutdown: connections are no longer kept alive."""
-
-    async def start(self) -> None:
-        """Get ready: the tables exist, store and database answer. Raises StoreUnavailable,
-        DatabaseUnavailable.
-        """
-        await self.store.ping()
-        await self.accounts.start()
-
-    async def drain(self, timeout_s: float) -> None:
-        """Wait until the requests in flight are answered, at most `timeout_s` seconds."""
-        self.draining = True
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while self.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - sets have no event
-            await asyncio.sleep(0.02)
-
-    async def close(self) -> None:
-        """Let go of the store and the database. The last thing to call."""
-        await self.store.close()
-        await self.accounts.close()
+def _routes(settings: Settings) -> list[Any]:
+    if settings.debug:
+        return [*ROUTES, *dev.ROUTES]
+    # A request for another host is answered 421: whoever sent it wants our answers to be kept, or
+    # believed, under a name that is not ours. The machines that watch the app ask by its IP address.
+    known = "|".join(re.escape(host).replace(r"\*", ".*") for host in settings.hosts)
+    return [
+        *health.ROUTES,
+        (HostMatches(f"(?:{known})"), [*ROUTES, (r".*", NotFoundHandler)]),
+        (r".*", UnknownHostHandler),
+    ]
 
 
 def _tornado_settings(settings: Settings) -> dict[str, Any]:
     """Settings of tornado.web.Application, plus those the handlers read."""
     return {
+        **settings.sessions,
         "app_title": "{{ cookiecutter.__project_name }}",
-        "cookie_secret": settings.cookie_secret or None,
-        "key_version": settings.key_version,
-        "pycket": settings.pycket,
         # Refuses form posts from other sites by the headers every browser sends. It replaces
         # xsrf_cookies: forms need no token.
         "cross_origin_protection": True,
@@ -90,7 +59,7 @@ def _tornado_settings(settings: Settings) -> dict[str, Any]:
         "static_handler_class": StaticHandler,
         "default_handler_class": NotFoundHandler,
         "secure": settings.secure,
-        "debug": settings.debug,
+        "base_url": settings.base_url,
         "serve_traceback": settings.debug,
         "autoreload": False,  # __main__ starts it, once per process
     }

@@ -27,6 +27,7 @@ def configure(*, debug: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # migrations/ logs what it did
     logging.getLogger(__package__).setLevel(logging.DEBUG if debug else logging.INFO)
 
 

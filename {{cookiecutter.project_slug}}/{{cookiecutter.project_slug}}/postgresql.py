@@ -1,7 +1,7 @@
 """PostgreSQL's URLs as hosts hand them out, for the driver asyncpg.
 
 They are written for libpq, PostgreSQL's own client library: asyncpg takes some of their parameters by
-other ways, and fails on the rest. settings.py checks a URL with `translate` at start, and accounts.py
+other ways, and fails on the rest. settings.py checks a URL with `translate` at start, and database.py
 connects with what it returns. To accept another parameter, add it to a table or a case below.
 """
 

@@ -14,15 +14,19 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import argon2
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from tornado.httputil import split_host_and_port
 from tornado.options import Error, OptionParser
 
 from . import postgresql
-from .accounts import PASSWORD_COST
 from .environment import BOOLEANS
+from .mail import KEPT, check_email
+from .mail import options as smtp_options
+from .passwords import PASSWORD_COST
 from .sessions import ConfigurationError, SessionConfig
 from .sessions.engines import ENGINES
 
@@ -48,6 +52,12 @@ class Settings:
     key_version: int | None = None
     """Which secret of a rotation signs; the others are still accepted."""
     database_url: str = field(default="sqlite+aiosqlite:///app.db", repr=False)
+    base_url: str = "http://localhost:8888"
+    """The address that people use: links in mails begin with it. By default it has the port's."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names that are answered beside that of base_url; `*` stands for anything."""
+    smtp_url: str = field(default="", repr=False)
+    mail_from: str = ""
     trusted_proxies: tuple[str, ...] = ()
     processes: int = 1
 
@@ -66,6 +76,33 @@ class Settings:
         """Cookies ignore ports: with one name, two apps on localhost would log each other out."""
         name = "{{cookiecutter.project_slug}}"
         return f"__Host-{name}" if self.secure else name
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that requests may be for, outside of debug. This machine's own are among them:
+        no other site can have them.
+        """
+        own, _ = split_host_and_port(urlsplit(self.base_url).netloc)
+        return (own, *self.allowed_hosts, "localhost", "127.0.0.1", "[::1]")
+
+    @property
+    def mail_url(self) -> str:
+        """What mail.py is given: in development, mails are kept and can be looked at."""
+        return self.smtp_url or (KEPT if self.debug else "")
+
+    @property
+    def sender(self) -> str:
+        return self.mail_from or f"noreply@{urlsplit(self.base_url).hostname}"
+
+    @property
+    def sessions(self) -> dict[str, Any]:
+        """What sessions/ reads of the settings of a Tornado application."""
+        return {
+            "pycket": self.pycket,
+            "cookie_secret": self.cookie_secret or None,
+            "key_version": self.key_version,
+            "debug": self.debug,
+        }
 
     @property
     def pycket(self) -> dict[str, Any]:
@@ -108,10 +145,17 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
             faults.append(f"{_both_names(option.name)}: {error}")
             # Anything will do: it only has to pass the checks that follow, not to be used.
             values[option.name] = _placeholders.get(option.name, getattr(Settings, option.name))
+    given = set(values)
+    values.setdefault("base_url", f"http://localhost:{values.get('port', Settings.port)}")
     if isinstance(secret := values.get("cookie_secret"), dict):
         values["key_version"] = next(iter(secret))
     settings = Settings(**values)
     faults += _faults(settings)
+    if settings.smtp_url and not settings.debug and "base_url" not in given:
+        faults.append(
+            "BASE_URL is missing, and links in mails begin with it: write the address that people "
+            "use, for example https://www.example.com"
+        )
     if faults:
         raise ConfigurationError(faults)
     if not settings.cookie_secret:
@@ -145,6 +189,10 @@ def _faults(settings: Settings) -> list[str]:
         faults.append(
             "COOKIE_SECRET is missing: put one into .env, made with "
             "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    if settings.smtp_url == KEPT and not settings.debug:
+        faults.append(
+            f"SMTP_URL {KEPT} sends nothing: write smtp://user:password@host:587, or DEBUG=true"
         )
     if engine in ENGINES:
         # The sessions package knows best what its engine takes.
@@ -223,6 +271,26 @@ _DRIVERS = {
 }
 
 
+def _base_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
+        raise ValueError("write scheme and host alone, for example https://www.example.com")
+    return f"{url.scheme}://{url.netloc.lower()}"
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    for host in (hosts := _list(text.lower())):
+        if not re.fullmatch(r"[\w.*-]+|\[[0-9a-f:.]+\]", host):
+            raise ValueError(f"{host!r} is no host name; write names without scheme and port")
+    return hosts
+
+
+def _smtp_url(text: str) -> str:
+    if text != KEPT:
+        smtp_options(text)
+    return text
+
+
 def _addresses(text: str) -> tuple[str, ...]:
     addresses = _list(text)
     for address in addresses:
@@ -263,6 +331,10 @@ OPTIONS = (
     _Option("memcached_servers", str, "host:port of the store", _list),  # engine: memcached
     _Option("cookie_secret", str, "signs cookies; 1:new,0:old during a rotation", _secret),
     _Option("database_url", str, "SQLAlchemy URL of the accounts", _database_url),
+    _Option("base_url", str, "address that people use, for links in mails", _base_url),
+    _Option("allowed_hosts", str, "further host names that are answered", _hosts),
+    _Option("smtp_url", str, "smtp://user:password@host:587, sends mail", _smtp_url),
+    _Option("mail_from", str, "sender of mails", check_email),
     _Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", _addresses),
     _Option("processes", int, "how many processes serve"),
     _Option("config", str, "Python file that sets options by name; it is executed"),

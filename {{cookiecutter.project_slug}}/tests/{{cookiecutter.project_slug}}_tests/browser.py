@@ -121,6 +121,10 @@ class Browser:
         """Open a page. `follow=False` returns a redirect itself."""
         return await self._send("GET", path, None, follow, headers)
 
+    async def head(self, path: str) -> Page:
+        """Ask for the headers alone."""
+        return await self._send("HEAD", path, None, False, None)
+
     async def post(
         self,
         path: str,

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
-from {{cookiecutter.project_slug}}.accounts import PASSWORD_COST
 from {{cookiecutter.project_slug}}.app import App, make_app
+from {{cookiecutter.project_slug}}.database import Database
+from {{cookiecutter.project_slug}}.mail import KEPT
+from {{cookiecutter.project_slug}}.passwords import PASSWORD_COST
 from {{cookiecutter.project_slug}}.settings import Settings
 
 from .browser import Browser
@@ -64,17 +68,41 @@ def key_prefix() -> str:
     return f"test_{secrets.token_hex(8)}"
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables and no rows. Tests copy it: that is quicker than to migrate."""
+    file = tmp_path_factory.mktemp("database") / "empty.db"
+
+    async def migrate() -> None:
+        database = Database(f"sqlite+aiosqlite:///{file}")
+        try:
+            await database.migrate()
+        finally:
+            await database.close()
+
+    with ThreadPoolExecutor(1) as thread:  # this one may have an event loop of a test already
+        thread.submit(lambda: asyncio.run(migrate())).result()
+    return file
+
+
 @pytest.fixture
-def settings(engine: str, _server: Server | None, key_prefix: str, tmp_path: Path) -> Settings:
+def database_url(empty_database: Path, tmp_path: Path) -> str:
+    """The URL of a database of the test's own."""
+    return f"sqlite+aiosqlite:///{shutil.copy(empty_database, tmp_path / 'app.db')}"
+
+
+@pytest.fixture
+def settings(engine: str, _server: Server | None, key_prefix: str, database_url: str) -> Settings:
     """The app's settings, as outside debug. A test module overrides this fixture to change one: see
     test_throttle.py.
     """
     return Settings(
         session_engine=engine,
         cookie_secret=COOKIE_SECRET,
-        database_url=f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
+        database_url=database_url,
         key_prefix=key_prefix,
         password_cost=CHEAP_HASHES,
+        smtp_url=KEPT,
         **(_server.options if _server else {}),
     )
 

@@ -166,15 +166,4 @@ async def test_a_deleted_account_is_gone_with_all_its_sessions(
 async def test_visitors_can_change_nothing(browser: Browser) -> None:
     for path in ("", "/delete", "/sessions/end", "/sessions/end-others"):
         page = await browser.post(f"/account{path}", password="x", new_password="y", handle="z")
-        assert page.status == 403
-
-
-@pytest.mark.gen_test
-async def test_guessing_the_current_password_is_throttled(browser: Browser) -> None:
-    await browser.register()
-    statuses = [
-        (await browser.post("/account/delete", password=f"guess {n}")).status for n in range(6)
-    ]
-    assert statuses == [403] * 5 + [429]
-    page = await browser.post("/account", password="correct horse", new_password="another horse")
-    assert page.status == 429
+        assert page.url.startswith("/login")

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,15 @@ import pytest
 
 from {{cookiecutter.project_slug}} import logs
 from {{cookiecutter.project_slug}}.__main__ import main
-from {{cookiecutter.project_slug}}.accounts import DatabaseUnavailable
 from {{cookiecutter.project_slug}}.app import App
+from {{cookiecutter.project_slug}}.database import DatabaseUnavailable
 from {{cookiecutter.project_slug}}.handlers import health
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 
 from .browser import Browser
 from .conftest import COOKIE_SECRET
-from .servers import HOST, free_port
+from .servers import HOST, Server, free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +75,7 @@ async def test_readyz_does_not_wait_for_a_part_that_hangs(
 
     assert health.patience_s <= 1
     monkeypatch.setattr(health, "patience_s", 0.5)
-    app.accounts.ping = hang  # type: ignore[method-assign]
+    app.services.database.ping = hang  # type: ignore[method-assign]
     page = await browser.get("/readyz")
     assert json.loads(page.text) == {"store": "ok", "database": "unavailable"}
 
@@ -95,15 +95,15 @@ def break_store(app: App) -> None:
     async def ping() -> None:
         raise StoreUnavailable("nowhere", "it is broken")
 
-    app.store.ping = ping  # type: ignore[method-assign]
+    app.services.store.ping = ping  # type: ignore[method-assign]
 
 
 def break_database(app: App) -> None:
     async def fail(*_: Any) -> Any:
         raise DatabaseUnavailable("nowhere", OSError("it is broken"))
 
-    app.accounts.ping = fail  # type: ignore[method-assign]
-    app.accounts._find = fail  # type: ignore[method-assign, assignment]
+    app.services.database.ping = fail  # type: ignore[method-assign]
+    app.services.accounts._find = fail  # type: ignore[method-assign]
 
 
 class Slow(BaseHandler):
@@ -138,13 +138,18 @@ async def test_a_shutdown_waits_for_the_requests_in_flight(app: App, browser: Br
 class Process:
     """`python -m` with these variables, on a free port."""
 
-    def __init__(self, directory: Path, **environ: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        program: Sequence[str] = ("-m", "{{cookiecutter.project_slug}}"),
+        **environ: str,
+    ) -> None:
         self.port = int(environ.get("PORT", free_port()))
         base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         base |= {"COOKIE_SECRET": COOKIE_SECRET, "PORT": str(self.port)}
         base |= {"SESSION_ENGINE": "memory"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "{{cookiecutter.project_slug}}"],
+            [sys.executable, *program],
             cwd=directory,
             env={**base, **environ},
             stdout=subprocess.PIPE,
@@ -163,11 +168,11 @@ class Process:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Any]:
+def start(tmp_path: Path, database_url: str) -> Iterator[Any]:
     processes = []
 
-    def start(**environ: str) -> Process:
-        processes.append(Process(tmp_path, **environ))
+    def start(**options: Any) -> Process:
+        processes.append(Process(tmp_path, **options))
         return processes[-1]
 
     yield start
@@ -186,6 +191,52 @@ def test_the_app_prints_its_address_serves_and_leaves_in_good_order(start: Any) 
     status, output = app.end()
     assert status == 0
     assert "Traceback" not in output
+
+
+def test_in_development_the_app_migrates_by_itself(start: Any, tmp_path: Path) -> None:
+    app = start(DEBUG="true", DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path / 'new.db'}")
+    while not (line := app.first_line()).startswith("Serving"):
+        assert line, "it ended"
+    with urlopen(f"http://{HOST}:{app.port}/readyz", timeout=5) as answer:
+        assert answer.status == 200
+    app.process.send_signal(signal.SIGTERM)
+    assert app.end()[0] == 0
+
+
+# Two processes, each with a job that says where it runs.
+TWO_PROCESSES = """
+import os
+from {{cookiecutter.project_slug}} import __main__ as program
+
+def make_app(settings, make=program.make_app):
+    app = make(settings)
+    async def job():
+        print("job", os.getpid(), flush=True)
+    app.background(job)
+    return app
+
+program.make_app = make_app
+program.main()
+"""
+
+
+def test_every_process_that_serves_starts_the_background_jobs(start: Any, server: Server) -> None:
+    ((name, where),) = server.options.items()
+    store = {name.upper(): where if isinstance(where, str) else ",".join(where)}
+    app = start(
+        program=["-c", TWO_PROCESSES],
+        PROCESSES="2",
+        SESSION_ENGINE="{{cookiecutter.engine}}",
+        **store,
+    )
+    ran_in: set[str] = set()
+    while len(ran_in) < 2:
+        line = app.first_line()
+        assert line, "it ended"
+        if line.startswith("job "):
+            ran_in.add(line)
+    app.process.send_signal(signal.SIGTERM)
+    assert app.end()[0] == 0
 
 
 def test_a_busy_port_is_one_line(start: Any) -> None:

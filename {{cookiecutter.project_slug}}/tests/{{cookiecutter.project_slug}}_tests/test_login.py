@@ -14,7 +14,7 @@ from tornado.testing import bind_unused_port
 
 from {{cookiecutter.project_slug}}.accounts import User
 from {{cookiecutter.project_slug}}.app import App, make_app
-from {{cookiecutter.project_slug}}.handlers.auth import own_path
+from {{cookiecutter.project_slug}}.handlers.paths import own_path
 from {{cookiecutter.project_slug}}.settings import Settings
 
 from .browser import Browser
@@ -64,9 +64,9 @@ async def test_28_wrong_credentials_all_get_the_same_answer(make_browser: MakeBr
 
 @pytest.mark.gen_test
 async def test_28_an_unknown_name_costs_a_password_check_too(app: App) -> None:
-    await app.accounts.register("ada", "correct horse")
+    await app.services.accounts.register("ada", "correct horse")
     checked = []
-    hasher = app.accounts._hasher
+    hasher = app.services.accounts._hasher._argon2
 
     class Watching:
         hash = staticmethod(hasher.hash)
@@ -75,9 +75,9 @@ async def test_28_an_unknown_name_costs_a_password_check_too(app: App) -> None:
             checked.append(hash_)
             return hasher.verify(hash_, password)
 
-    app.accounts._hasher = Watching()  # type: ignore[assignment]
-    assert await app.accounts.authenticate("ada", "wrong password") is None
-    assert await app.accounts.authenticate("nobody", "wrong password") is None
+    app.services.accounts._hasher._argon2 = Watching()  # type: ignore[assignment]
+    assert await app.services.accounts.authenticate("ada", "wrong password") is None
+    assert await app.services.accounts.authenticate("nobody", "wrong password") is None
     assert len(checked) == 2
     assert checked[0].split("$")[:4] == checked[1].split("$")[:4]  # at the same cost
 
@@ -191,10 +191,50 @@ async def test_of_two_people_who_ask_for_a_name_at_once_one_gets_it(
     make_browser: MakeBrowser,
 ) -> None:
     names = ["Ada", "ada", "ADA", "\uff21da", " ada "]
-    pages = await asyncio.gather(*(make_browser().register(name) for name in names))
+    pages = await asyncio.gather(
+        *(make_browser().register(name, f"correct horse {n}") for n, name in enumerate(names))
+    )
     assert sorted(page.status for page in pages) == [200, 422, 422, 422, 422]
     refused = next(page for page in pages if page.status == 422)
     assert "taken" in refused.error_of("username")
+
+
+@pytest.mark.gen_test
+async def test_registering_twice_with_the_right_password_logs_in(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+    pages = await asyncio.gather(*(browser.register() for _ in range(2)))  # a double click
+    assert {page.status for page in pages} == {200}
+    assert (await browser.get("/account")).url == "/account"
+    assert (await make_browser().register()).url == "/"
+    assert (await make_browser().register(password="another horse")).status == 422
+
+
+@pytest.mark.gen_test
+async def test_32_registering_is_no_way_to_guess_more(make_browser: MakeBrowser) -> None:
+    await make_browser().register()
+    statuses = [(await make_browser().register(password=f"a guess {n}")).status for n in range(6)]
+    assert statuses == [422] * 5 + [429]
+
+
+@pytest.mark.gen_test
+async def test_the_way_on_is_kept_from_login_to_register_and_back(browser: Browser) -> None:
+    page = await browser.get("/account")
+    assert 'href="/register?next=%2Faccount"' in page.text
+    page = await browser.get("/register?next=%2Faccount")
+    assert 'href="/login?next=%2Faccount"' in page.text
+    fields = {"username": "ada", "password": "correct horse", "next": "/account"}
+    page = await browser.post("/register", follow=True, headers=None, **fields)
+    assert page.url == "/account"
+
+
+@pytest.mark.gen_test
+async def test_40_no_cache_keeps_a_form_that_takes_a_password(browser: Browser) -> None:
+    for path in ("/login", "/register", "/forgot"):
+        assert (await browser.get(path)).headers["Cache-Control"] == "no-store"
+    refused = await browser.login("nobody", "a wrong guess")
+    assert refused.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.gen_test
@@ -232,16 +272,19 @@ async def test_a_password_is_taken_as_typed_spaces_included(make_browser: MakeBr
 async def test_a_login_that_a_password_change_overtakes_is_refused(
     app: App, make_browser: MakeBrowser
 ) -> None:
+    accounts = app.services.accounts
     await make_browser().register()
-    authenticate = app.accounts.authenticate
+    has_password = accounts.has_password
 
-    async def slowly(username: str, password: str) -> User | None:
-        user = await authenticate(username, password)
+    async def slowly(user: User | None, password: str) -> bool:
+        right = await has_password(user, password)
         assert user is not None
-        await app.accounts.change_password(user.id, "correct horse", "another horse")
-        return await app.accounts._find(User.id == user.id) if password != "correct horse" else user
+        current = await accounts.find(user.id)
+        assert current is not None
+        await accounts.set_password(current, "another horse")
+        return right
 
-    app.accounts.authenticate = slowly  # type: ignore[method-assign]
+    accounts.has_password = slowly  # type: ignore[method-assign]
     browser = make_browser()
     assert (await browser.login()).status == 403
     assert (await browser.get("/account")).url.startswith("/login")

@@ -43,8 +43,8 @@ class Clock:
 
     def __init__(self, app: App) -> None:
         self.now = time.time()
-        app.store.clock = self
-        for engine in (app.store.sessions, app.store.notifications):
+        app.services.store.clock = self
+        for engine in (app.services.store.sessions, app.services.store.notifications):
             assert isinstance(engine, MemoryEngine)
             engine.clock = self
 
@@ -154,14 +154,14 @@ async def test_06_a_malformed_cookie_never_reaches_the_store_and_never_raises_a_
     good = browser.session_cookie
     assert good is not None
     loaded: list[str] = []
-    load = app.store.sessions.load
+    load = app.services.store.sessions.load
 
     async def watch(key: str, *args: Any) -> Any:
         loaded.append(key)
         return await load(key, *args)
 
-    monkeypatch.setattr(app.store.sessions, "load", watch)
-    other_name = app.store.signer.sign(token(good)).replace(COOKIE, "sid")
+    monkeypatch.setattr(app.services.store.sessions, "load", watch)
+    other_name = app.services.store.signer.sign(token(good)).replace(COOKIE, "sid")
     foreign = CookieSigner(good.name, "x" * 40).sign(token(good))
     for value in (
         "",
@@ -192,7 +192,7 @@ async def test_07_a_correctly_signed_id_without_a_record_is_not_adopted(
     app: App, make_browser: MakeBrowser
 ) -> None:
     planted = new_token()
-    header = {"Cookie": f"{COOKIE}={app.store.signer.sign(planted)}"}
+    header = {"Cookie": f"{COOKIE}={app.services.store.signer.sign(planted)}"}
     victim = make_browser(headers=header)
     page = await victim.post("/register", username="ada", password="correct horse", follow=False)
     assert page.status == 303
@@ -205,10 +205,10 @@ async def test_08_an_unknown_id_is_logged_as_a_security_event_with_the_address(
     app: App, browser: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     planted = new_token()
-    header = {"Cookie": f"{COOKIE}={app.store.signer.sign(planted)}"}
+    header = {"Cookie": f"{COOKIE}={app.services.store.signer.sign(planted)}"}
     with caplog.at_level(logging.INFO):
         page = await browser.get("/login", headers=header)
-    alias, request = app.store.alias(id_of(planted)), page.headers["X-Request-ID"]
+    alias, request = app.services.store.alias(id_of(planted)), page.headers["X-Request-ID"]
     assert f"session {alias}: unknown id request={request} address=127.0.0.1" in caplog.messages
     assert planted not in caplog.text
 
@@ -360,8 +360,8 @@ async def test_26_a_cookie_from_before_logout_is_dead_even_if_requests_were_in_f
     await browser.post("/logout")
     Slow.let_go.set()
     assert (await in_flight).set_cookies == []
-    record = app.store.key("session", id_of(token(thief.session_cookie)))
-    ended = await app.store.sessions.load(record)
+    record = app.services.store.key("session", id_of(token(thief.session_cookie)))
+    ended = await app.services.store.sessions.load(record)
     assert ended is not None and ended.ended == "ended" and not ended.fields
     assert (await thief.get("/account")).url.startswith("/login")
 
@@ -398,7 +398,7 @@ async def test_23_every_event_is_logged_and_the_id_is_in_no_line_and_on_no_page(
     for _ in range(6):
         await go(browser, "/login", username="ada", password="a wrong guess")  # throttled
     await go(browser, "/", text="my note")
-    app.store.clock = lambda: clock.now + 31 * DAY_S  # the store has not noticed yet
+    app.services.store.clock = lambda: clock.now + 31 * DAY_S  # the store has not noticed yet
     await go(browser, "/")  # expired
     for event in (
         "created",
@@ -475,8 +475,8 @@ class Trap:
 @pytest.mark.gen_test
 async def test_34_a_pickle_in_the_store_is_not_loaded(app: App, browser: Browser) -> None:
     await browser.register()
-    key = app.store.key("session", id_of(token(browser.session_cookie)))
-    await app.store.sessions.write(key, {"trap": pickle.dumps(Trap())}, 60, create=False)
+    key = app.services.store.key("session", id_of(token(browser.session_cookie)))
+    await app.services.store.sessions.write(key, {"trap": pickle.dumps(Trap())}, 60, create=False)
     page = await browser.get("/account")
     assert page.url.startswith("/login")  # the record is dropped
     assert not Trap.sprung

@@ -171,3 +171,26 @@ def test_the_app_does_not_change_its_settings() -> None:
 def test_the_app_refuses_to_be_made_without_a_secret() -> None:
     with pytest.raises(ConfigurationError, match="cookie_secret"):
         make_app(Settings(session_engine="memory"))
+
+
+def test_the_address_that_people_use_follows_the_port() -> None:
+    assert read(PORT="9000").base_url == "http://localhost:9000"
+    named = read(PORT="9000", BASE_URL="https://WWW.example.com/")
+    assert named.base_url == "https://www.example.com"
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"BASE_URL": "www.example.com"}, "https://www.example.com"),
+        ({"BASE_URL": "https://example.com/app"}, "scheme and host alone"),
+        ({"ALLOWED_HOSTS": "https://example.com"}, "without scheme"),
+        ({"SMTP_URL": "smtp://me:pw@mail.example.com"}, "BASE_URL is missing"),
+        ({"SMTP_URL": "mail.example.com"}, "smtp://user:password@host:587"),
+        ({"SMTP_URL": "memory:", "BASE_URL": "https://example.com"}, "sends nothing"),
+        ({"MAIL_FROM": "me"}, "@-sign"),
+    ],
+)
+def test_settings_of_mail_that_cannot_work_are_refused(environ: dict[str, str], words: str) -> None:
+    (fault,) = faults(**environ)
+    assert words in fault

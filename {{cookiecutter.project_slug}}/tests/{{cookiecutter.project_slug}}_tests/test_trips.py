@@ -15,7 +15,7 @@ pytestmark = pytest.mark.gen_test
 
 @pytest.fixture
 def trips(app: App, monkeypatch: pytest.MonkeyPatch) -> Trips:
-    return Trips(app.store, monkeypatch)
+    return Trips(app.services.store, monkeypatch)
 
 
 @pytest.mark.parametrize("path", ["/", "/login", "/register", "/logout", "/account", "/none"])

@@ -5,64 +5,110 @@ account.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
-from tornado.web import authenticated
-
-from ..accounts import PasswordRefused, WrongPassword
+from ..accounts import User, WrongPassword
+from ..mail import EmailRefused, check_email
+from ..passwords import PasswordRefused, check_password
 from ..sessions import Message
+from ..throttle import form_limit, mail_limit, mailing_limit
+from ..tokens import Purpose
 from .base import BaseHandler
+from .emails import send_confirmation
+from .rights import authenticated
 
 
 class _MemberHandler(BaseHandler):
     """What the account forms have in common."""
 
-    async def show_account(
-        self, *, notice: Message | None = None, faults: dict[str, str] | None = None
-    ) -> None:
+    async def show_account(self, **values: Any) -> None:
         """Answer with the page; `faults` are messages by form field."""
         await self.render_page(
             "account.html",
-            notice=notice,
-            faults=faults or {},
+            **{"faults": {}, "email": ""} | values,
             sessions=await self.own_sessions.sessions(current=self.session),
             ago=_ago,
             device=device,
         )
 
-    async def refuse(self, words: str, faults: dict[str, str], status: int = 422) -> None:
+    async def refuse(
+        self, words: str, faults: dict[str, str], *, status: int = 422, email: str = ""
+    ) -> None:
         self.set_status(status)
-        await self.show_account(notice=Message(words, "error"), faults=faults)
+        await self.show_account(notice=Message(words, "error"), faults=faults, email=email)
+
+    async def password_of_the_member(self, what: str) -> User:
+        """Return the user, whose password is in the form. Raises WrongPassword, which is counted as
+        at login: who sits at a stolen session may not guess either.
+        """
+        async with self.attempt({form_limit: self.session.handle}) as attempt:
+            try:
+                return await self.accounts.confirm(self.member.id, self.field("password"))
+            except WrongPassword:
+                attempt.count()
+                self.log_event(f"{what} refused, wrong current password")
+                raise
 
 
 class AccountHandler(_MemberHandler):
     @authenticated
     async def get(self) -> None:
-        await self.show_account()
+        await self.show_account(email=self.kept.get("email", ""))
 
     @authenticated
     async def post(self) -> None:
         """Change the password: it takes the current one, and ends all other sessions."""
-        # Counted as at login: who sits at a stolen session may not guess either.
-        attempt = await self.attempt(self.member.username)
+        words, new = "Your password was not changed.", self.field("new_password")
         try:
-            await self.application.accounts.change_password(
-                self.member.id, self.field("password"), self.field("new_password")
-            )
+            check_password(new, self.member.username)
+            user = await self.password_of_the_member("password change")
+            # First a new id, so that a copy of this session's cookie is worth nothing either.
+            self.session.regenerate()
+            await self.session.save()
+            ended = await self.accounts.set_password(user, new, but=self.session)
         except WrongPassword as error:
-            self.log_event("password change refused, wrong current password")
-            await self.refuse(
-                "Your password was not changed.", {"password": str(error)}, status=403
-            )
+            await self.refuse(words, {"password": str(error)}, status=403)
             return
         except PasswordRefused as error:
-            await attempt.forgive()
-            await self.refuse("Your password was not changed.", {"new_password": str(error)})
+            await self.refuse(words, {"new_password": str(error)})
             return
-        await attempt.forgive()
-        self.session.regenerate()
-        ended = await self.own_sessions.end_all(but=self.session)
         self.flash("Your password is changed." + (f" {_ended(ended)}" if ended else ""), "success")
         self.see_other("/account")
+
+
+class EmailHandler(_MemberHandler):
+    @authenticated
+    async def post(self) -> None:
+        """Send a link to an address, which is the user's once it was opened."""
+        words, typed = "Your address was not changed.", self.field("email")
+        try:
+            email = check_email(typed)
+            user = await self.password_of_the_member("change of address")
+        except EmailRefused as error:
+            await self.refuse(words, {"email": str(error)}, email=typed)
+            return
+        except WrongPassword as error:
+            await self.refuse(words, {"email_password": str(error)}, status=403, email=typed)
+            return
+        await self._send(user, Purpose.CONFIRM if email == user.email else Purpose.CHANGE, email)
+
+    async def _send(self, user: User, purpose: Purpose, email: str) -> None:
+        async with self.attempt({mailing_limit: self.network, mail_limit: email}) as attempt:
+            attempt.count()
+            await send_confirmation(self, user, purpose, email)
+        self.flash(f"We have sent a link to {email}. Open it to confirm the address.")
+        self.see_other("/account")
+
+
+class SendAgainHandler(EmailHandler):
+    @authenticated
+    async def post(self) -> None:
+        """Send the link again that confirms the user's address."""
+        user = await self.accounts.find(self.member.id)
+        if user is None or user.email is None or user.confirmed:
+            self.see_other("/account")
+            return
+        await self._send(user, Purpose.CONFIRM, user.email)
 
 
 class EndSessionHandler(_MemberHandler):
@@ -88,17 +134,13 @@ class DeleteAccountHandler(_MemberHandler):
     @authenticated
     async def post(self) -> None:
         """Delete the account: it takes the password, and ends all sessions."""
-        attempt = await self.attempt(self.member.username)
         try:
-            await self.application.accounts.delete(self.member.id, self.field("password"))
+            user = await self.password_of_the_member("account deletion")
         except WrongPassword as error:
-            self.log_event("account deletion refused, wrong password")
-            await self.refuse(
-                "Your account was not deleted.", {"delete_password": str(error)}, status=403
-            )
+            words = "Your account was not deleted."
+            await self.refuse(words, {"delete_password": str(error)}, status=403)
             return
-        await attempt.forgive()
-        await self.own_sessions.end_all(but=self.session)
+        await self.accounts.delete(user)
         self.session.destroy()
         self.flash("Your account is deleted.", "success")
         self.see_other("/")
@@ -166,5 +208,7 @@ ROUTES = [
     (r"/account", AccountHandler),
     (r"/account/sessions/end", EndSessionHandler),
     (r"/account/sessions/end-others", EndOtherSessionsHandler),
+    (r"/account/email", EmailHandler),
+    (r"/account/email/send-again", SendAgainHandler),
     (r"/account/delete", DeleteAccountHandler),
 ]

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import unicodedata
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import urlencode
 
-from ..accounts import (
-    PasswordRefused,
-    User,
-    UsernameRefused,
-    check_password,
-    check_username,
-)
+from ..accounts import EmailTaken, User, UsernameTaken, email_required
+from ..mail import EmailRefused, check_email
+from ..passwords import PasswordRefused, check_password
 from ..sessions import Message
-from .base import BaseHandler
+from ..throttle import account_limit, address_limit, registration_limit
+from ..tokens import Purpose
+from ..usernames import UsernameRefused, check_username, username_key
+from .base import KNOWN, BaseHandler
+from .emails import send_confirmation
+from .paths import own_path
 
 remember_days = 30
-max_next_characters = 2000
-
-
-def own_path(path: str) -> str:
-    """Return `path` if it is a page of this app, else "/".
-
-    It comes from the address bar, so anybody can choose it: after a login that people trust, it
-    must not lead them to another site. Browsers take //host, /\\host and "/<tab>/host" for another
-    host, and proxies decode %2f, so all spellings are refused.
-    """
-    if len(path) > max_next_characters:
-        return "/"
-    plain = path.partition("?")[0].partition("#")[0]
-    for _ in range(3):  # encoded twice is still seen
-        plain = unquote(plain)
-    elsewhere = not path.startswith("/") or "//" in plain or "\\" in path + plain
-    # Browsers leave out tabs and line ends wherever they are.
-    tricky = any(unicodedata.category(c)[0] in "CZ" for c in path + plain.replace(" ", ""))
-    return "/" if elsewhere or tricky else path
 
 
 class _AuthHandler(BaseHandler):
     """What register and login have in common."""
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        # No cache keeps the form: the back button would bring it with the password in it.
+        self.set_header("Cache-Control", "no-store")
 
     async def log_in(self, user: User, *, remember: bool = False) -> bool:
         """Make this session the user's, with a new id. Returns False where the account was changed
@@ -50,60 +37,106 @@ class _AuthHandler(BaseHandler):
         # after it (fixation).
         self.session.regenerate()
         self.session.remember(remember_days if remember else None)
-        self.session["user_id"] = user.id
-        self.session["username"] = user.username
         self.session.owner = user.id
+        self.session.update({name: getattr(user, name) for name in KNOWN})
+        # First on the list of the user's sessions, then a look at the account: a password change
+        # that this look cannot see finds the session there, and ends it. Then alone is somebody
+        # logged in.
         await self.session.save()
-        # A password change ends all sessions that are listed. One that came between our look at the
-        # password and the line above could not see this one: so look again.
-        if await self.application.accounts.is_current(user):
-            return True
-        self.session.destroy()
-        return False
+        if not await self.accounts.note_login(user):
+            self.session.destroy()
+            return False
+        self.session["user_id"] = user.id
+        return True
+
+    async def authenticate(self, name: str, password: str) -> User | None:
+        """Return the user; None counts as a failure."""
+        # An account is one, whether it is called by its name or by its address.
+        user = await self.accounts.find_login(name)
+        account = user.id if user is not None else username_key(name)
+        async with self.attempt({address_limit: self.network, account_limit: account}) as attempt:
+            if await self.accounts.has_password(user, password):
+                return user
+            attempt.count()
+            return None
 
 
 class RegisterHandler(_AuthHandler):
     async def get(self) -> None:
+        next_ = own_path(self.get_query_argument("next", "/"))
         if self.user is not None:
-            self.redirect("/")
+            self.redirect(next_)
             return
-        await self.render_page(
-            "register.html",
-            username="",
-            next=own_path(self.get_query_argument("next", "/")),
-            faults={},
-        )
+        await self._show(next_)
 
     async def post(self) -> None:
-        username, password, next_ = (
-            self.field("username"),
-            self.field("password"),
-            own_path(self.field("next")),
-        )
-        faults: dict[str, str] = {}
-        try:
-            check_username(username)
-        except UsernameRefused as error:
-            faults["username"] = str(error)
-        try:
-            check_password(password, username)
-        except PasswordRefused as error:
-            faults["password"] = str(error)
-        if not faults:
-            try:
-                user = await self.application.accounts.register(username, password)
-            except UsernameRefused as error:
-                faults["username"] = str(error)
-        if faults:
+        next_ = own_path(self.field("next"))
+        username, email, password = map(self.field, ("username", "email", "password"))
+        faults = _faults(username, email, password)
+        user = None if faults else await self._register(username, email, password, faults)
+        if user is None or not await self.log_in(user):
             self.set_status(422)
             notice = Message("No account was made yet: see below.", "error")
-            await self.render_page(
-                "register.html", notice=notice, username=username, next=next_, faults=faults
-            )
+            await self._show(next_, username, email, notice=notice, faults=faults)
             return
-        await self.log_in(user)
         self.flash(f"Welcome, {user.username}! Your account is ready.", "success")
         self.see_other(next_)
+
+    async def _register(
+        self, username: str, email: str, password: str, faults: dict[str, str]
+    ) -> User | None:
+        # The store is asked here, before the database: if it does not answer, no account is made
+        # that nobody learns of.
+        async with self.attempt({registration_limit: self.network}) as attempt:
+            try:
+                user = await self.accounts.register(username, password, email=email or None)
+            except UsernameTaken as error:
+                # A second click, or a second try after an answer that was lost: it is theirs. If it
+                # is not, this was a guess like any other.
+                user_or_none = await self.authenticate(username, password)
+                if user_or_none is None:
+                    faults["username"] = str(error)
+                    attempt.count()
+                return user_or_none
+            except EmailTaken as error:
+                faults["email"] = str(error)
+                attempt.count()
+                return None
+            attempt.count()
+        if user.email is not None:
+            await send_confirmation(self, user, Purpose.CONFIRM, user.email)
+        return user
+
+    async def _show(self, next_: str, username: str = "", email: str = "", **values: Any) -> None:
+        values.setdefault("faults", {})
+        await self.render_page(
+            "register.html",
+            username=username,
+            email=email,
+            email_required=email_required,
+            next_path=next_,
+            query=_next_query,
+            **values,
+        )
+
+
+def _faults(username: str, email: str, password: str) -> dict[str, str]:
+    """What is wrong with a registration, by field: all of it at once."""
+    faults = {}
+    try:
+        check_username(username)
+    except UsernameRefused as error:
+        faults["username"] = str(error)
+    try:
+        if email or email_required:
+            check_email(email)
+    except EmailRefused as error:
+        faults["email"] = str(error)
+    try:
+        check_password(password, username)
+    except PasswordRefused as error:
+        faults["password"] = str(error)
+    return faults
 
 
 class LoginHandler(_AuthHandler):
@@ -112,10 +145,9 @@ class LoginHandler(_AuthHandler):
         if self.user is not None:
             self.redirect(next_)
             return
-        notice = Message("Log in to see that page.", "info") if next_ != "/" else None
-        await self.render_page(
-            "login.html", notice=notice, username="", next=next_, remember=False, faults={}
-        )
+        is_sent_here = next_ != "/" and "kept" not in self.session
+        notice = Message("Log in to see that page.", "info") if is_sent_here else None
+        await self._show(next_, notice=notice)
 
     async def post(self) -> None:
         username, next_, remember = (
@@ -123,8 +155,7 @@ class LoginHandler(_AuthHandler):
             own_path(self.field("next")),
             bool(self.field("remember")),
         )
-        attempt = await self.attempt(username)
-        user = await self.application.accounts.authenticate(username, self.field("password"))
+        user = await self.authenticate(username, self.field("password"))
         if user is None or not await self.log_in(user, remember=remember):
             # The same words and status for a wrong name and a wrong password: nobody learns here
             # who has an account. Nor does the log get the name: people type their password into the
@@ -132,18 +163,31 @@ class LoginHandler(_AuthHandler):
             self.log_event("login failed")
             self.set_status(403)
             fault = "Username or password is wrong."
-            await self.render_page(
-                "login.html",
-                notice=Message(fault, "error"),
+            await self._show(
+                next_,
                 username=username,
-                next=next_,
                 remember=remember,
+                notice=Message(fault, "error"),
                 faults={"password": fault},
             )
             return
-        await attempt.forgive()
         self.flash(f"Welcome back, {user.username}.", "success")
         self.see_other(next_)
+
+    async def _show(self, next_: str, **values: Any) -> None:
+        values = {**{"username": "", "remember": False, "faults": {}}, **values}
+        await self.render_page(
+            "login.html",
+            next_path=next_,
+            query=_next_query,
+            remember_days=remember_days,
+            **values,
+        )
+
+
+def _next_query(path: str) -> str:
+    """What brings `path` along from one of the forms to the other."""
+    return "?" + urlencode({"next": path}) if path != "/" else ""
 
 
 class LogoutHandler(BaseHandler):

@@ -8,19 +8,24 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from .. import logs
-from ..accounts import username_key
+from ..accounts import Accounts
+from ..load import Client, client
+from ..mail import Mailer
 from ..sessions import Message, NotificationMixin, Owner, SessionMixin
-from ..throttle import Attempt, TooManyFailures
+from ..throttle import Attempt, Limit, TooManyFailures, network
 
 if TYPE_CHECKING:
-    from ..app import App
+    from ..application import App
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +59,8 @@ ERROR_PAGES = {
         "You have logged in or out in another tab since. Nothing was saved; open the page again.",
     ),
     413: ("That was too much", "Send less at once."),
-    429: ("Please slow down", "There were too many failed attempts. Wait {wait}, then try again."),
+    421: ("This is another site's address", "It leads here by mistake. Look at the address again."),
+    429: ("Please slow down", "There were too many attempts. Wait {wait}, then try again."),
     500: (
         "Something went wrong",
         "It is not your fault, and it has been noted. Try again in a moment.",
@@ -67,12 +73,25 @@ ERROR_PAGES = {
 }
 
 
+# What was typed stands on these, to be copied or sent again.
+KEEPS_WHAT_WAS_TYPED = (409, 503)
+max_typed_characters = 20_000
+
+
 @dataclass(frozen=True)
 class CurrentUser:
     """Who is logged in, as the session knows it."""
 
     id: str
     username: str
+    role: str = ""
+    email: str | None = None
+    confirmed: bool = False
+    """Whether the user has shown that mail to the address arrives."""
+
+
+KNOWN = ("username", "role", "email", "confirmed")
+"""What a session knows of its user: names in the session, and columns or properties of `User`."""
 
 
 class _Common(RequestHandler):
@@ -87,6 +106,8 @@ class _Common(RequestHandler):
         # Set here and not in prepare, which is too late for a request that is refused before it.
         self.request_id = secrets.token_hex(8)
         logs.request_id.set(self.request_id)
+        self.client = Client()
+        client.set(self.client)
         application.in_flight.add(self)
         super().__init__(application, request, **kwargs)
 
@@ -100,6 +121,10 @@ class _Common(RequestHandler):
         if self.application.draining:
             self.set_header("Connection", "close")
 
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self.client.gone = True
+
     def on_finish(self) -> None:
         super().on_finish()
         self.application.in_flight.discard(self)
@@ -109,6 +134,7 @@ class _Common(RequestHandler):
             **super().get_template_namespace(),
             "app_title": self.settings["app_title"],
             "messages": [],
+            "can_mail": self.application.services.mail.can_send,
         }
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -130,20 +156,41 @@ class _Common(RequestHandler):
         title, words = ERROR_PAGES.get(status_code, (self._reason, "Go back and try again."))
         words = words.format(wait=_in_words(retry_after_s))
         self.render(
-            "error.html", status=status_code, title=title, words=words, request_id=self.request_id
+            "error.html",
+            status=status_code,
+            title=title,
+            words=words,
+            request_id=self.request_id,
+            typed=self.typed() if status_code in KEEPS_WHAT_WAS_TYPED else {},
         )
+
+    def typed(self) -> dict[str, str]:
+        """What somebody has written into the form that was sent, by field; never a password."""
+        fields = {
+            name: values[-1].decode(errors="replace")
+            for name, values in self.request.body_arguments.items()
+            if "password" not in name
+        }
+        return fields if sum(map(len, fields.values())) <= max_typed_characters else {}
 
     def _allowed_methods(self) -> list[str]:
         # Tornado's own get, post, ... are those that answer 405.
-        methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-        return [
+        methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+        allowed = [
             method
             for method in methods
             if getattr(type(self), method.lower()) is not getattr(RequestHandler, method.lower())
         ]
+        return ["GET", "HEAD", *allowed[1:]] if "GET" in allowed else allowed
 
 
-class PlainHandler(_Common):
+class _Page(_Common):
+    def head(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
+        """Answer as to a GET; Tornado leaves the body out."""
+        return self.get(*args, **kwargs)
+
+
+class PlainHandler(_Page):
     """Base of answers without a session."""
 
 
@@ -158,7 +205,15 @@ class NotFoundHandler(PlainHandler):
         raise HTTPError(404)
 
 
-class BaseHandler(SessionMixin, NotificationMixin, _Common):
+class UnknownHostHandler(PlainHandler):
+    """Every address of a host that is not ours."""
+
+    def prepare(self) -> None:
+        host = self.request.host_name[:100]
+        raise HTTPError(421, "host %r is neither in BASE_URL nor in ALLOWED_HOSTS", host)
+
+
+class BaseHandler(SessionMixin, NotificationMixin, _Page):
     """Base of the app's pages: a session, flash messages, and the user who is logged in.
 
     A page that has its own `prepare` begins it with `await super().prepare()`.
@@ -174,7 +229,10 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
     def get_current_user(self) -> CurrentUser | None:
         """What `self.current_user`, @authenticated and the templates go by."""
         user_id = self.session.get("user_id")
-        return CurrentUser(user_id, self.session["username"]) if user_id is not None else None
+        if user_id is None:
+            return None
+        known = {name: self.session[name] for name in KNOWN if name in self.session}
+        return CurrentUser(user_id, **known)
 
     @property
     def user(self) -> CurrentUser | None:
@@ -183,9 +241,17 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
         return user
 
     @property
+    def accounts(self) -> Accounts:
+        return self.application.services.accounts
+
+    @property
+    def mail(self) -> Mailer:
+        return self.application.services.mail
+
+    @property
     def own_sessions(self) -> Owner:
         """The sessions of the user, on pages that are @authenticated."""
-        return Owner(self.application.store, self.member.id)
+        return Owner(self.application.services.store, self.member.id)
 
     @property
     def member(self) -> CurrentUser:
@@ -193,6 +259,17 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
         if self.user is None:
             raise HTTPError(403)
         return self.user
+
+    @cached_property
+    def kept(self) -> dict[str, str]:
+        """What was typed into a form of this page that was sent when the session was over, by
+        field: see `authenticated` of rights.py.
+        """
+        kept = self.session.get("kept")
+        if kept is None or kept["page"] != self.request.uri or self.request.method != "GET":
+            return {}
+        del self.session["kept"]
+        return dict(kept["fields"])
 
     def flash(self, text: str, category: str = "info") -> None:
         """Show `text` once, on the next page that is rendered. Categories with a colour: info,
@@ -206,19 +283,23 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
         """Answer with a template. It gets `values`, the waiting flash messages, and `notice` as one
         more of them.
         """
-        messages = await self.notifications.take()
+        is_shown = self.request.method != "HEAD"
+        messages = await (self.notifications.take() if is_shown else self.notifications.peek())
         if notice is not None:
             messages = [*messages, notice]
         self.render(template, messages=messages, **values)
 
-    async def attempt(self, username: str) -> Attempt:
-        """Count an attempt at this account's password, as failed until it is forgiven. Raises
-        TooManyFailures.
-        """
+    @property
+    def network(self) -> str:
+        """Where the request comes from, for limits that count addresses."""
+        return network(self.request.remote_ip or "")
+
+    @asynccontextmanager
+    async def attempt(self, names: dict[Limit, str]) -> AsyncIterator[Attempt]:
+        """Try something that may be tried so often: see throttle.py. Raises TooManyFailures, Busy."""
         try:
-            return await self.application.throttle.attempt(
-                self.request.remote_ip or "", username_key(username)
-            )
+            async with self.application.services.throttle.attempt(names) as attempt:
+                yield attempt
         except TooManyFailures as refused:
             self.log_event(f"throttled, too many failures for one {refused.limit.kind}")
             raise
@@ -234,6 +315,12 @@ class BaseHandler(SessionMixin, NotificationMixin, _Common):
             self.request_id,
             self.request.remote_ip,
         )
+
+    def url(self, path: str) -> str:
+        """A link for a mail. Never made of the Host header, which its sender chooses: a mail would
+        lead to any site.
+        """
+        return str(self.settings["base_url"]) + path
 
     def see_other(self, path: str) -> None:
         """End a POST: the browser goes on with a GET, so that a reload does not send the form

@@ -1,7 +1,7 @@
 """For the machines that watch the app. Neither page touches a session.
 
-/healthz: the process lives; restart it when this fails. /readyz: store and database answer; send no
-visitors while this fails.
+/healthz: the process lives; restart it when this fails. /readyz: store and database can be used, and
+the schema is what the code needs; send no visitors while this fails.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
-from ..accounts import DatabaseUnavailable
+from ..database import DatabaseUnavailable, DatabaseUnusable
 from ..sessions import StoreUnavailable
 from .base import PlainHandler
 
@@ -24,39 +24,28 @@ class HealthHandler(PlainHandler):
         self.set_header("Cache-Control", "no-store")
         self.write({"status": "ok"})
 
-    def head(self) -> None:
-        self.get()
-
 
 class ReadyHandler(PlainHandler):
     async def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
         store, database = await asyncio.gather(
-            _answers("store", self.application.store.ping()),
-            _answers("database", self.application.accounts.ping()),
+            _answers("store", self.application.services.store.ping()),
+            _answers("database", self.application.services.database.ping()),
         )
-        if not (store and database):
+        if (store, database) != ("ok", "ok"):
             self.set_status(503)
             self.set_header("Retry-After", "1")
         # No addresses and no causes: anybody can ask. The log has them.
-        self.write(
-            {
-                "store": "ok" if store else "unavailable",
-                "database": "ok" if database else "unavailable",
-            }
-        )
-
-    async def head(self) -> None:
-        await self.get()
+        self.write({"store": store, "database": database})
 
 
-async def _answers(name: str, ping: Awaitable[None]) -> bool:
+async def _answers(name: str, ping: Awaitable[None]) -> str:
     try:
         await asyncio.wait_for(ping, patience_s)
-    except (StoreUnavailable, DatabaseUnavailable, TimeoutError) as error:
+    except (StoreUnavailable, DatabaseUnavailable, DatabaseUnusable, TimeoutError) as error:
         log.warning("not ready: %s: %s", name, str(error) or type(error).__name__)
-        return False
-    return True
+        return getattr(error, "state", "unavailable")
+    return "ok"
 
 
 ROUTES = [

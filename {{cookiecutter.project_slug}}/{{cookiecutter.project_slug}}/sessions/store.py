@@ -55,8 +55,12 @@ class Store:
         store: Store | None = getattr(application, _ATTRIBUTE, None)
         if store is None:
             store = Store(application.settings)
-            setattr(application, _ATTRIBUTE, store)
+            store.use_in(application)
         return store
+
+    def use_in(self, application: Application) -> None:
+        """Make this the store of `application`, where it was made before the application."""
+        setattr(application, _ATTRIBUTE, self)
 
     @property
     def address(self) -> str:

@@ -1,0 +1,315 @@
+"""The schema: who changes it, when, and what becomes of the data. Own migrations are tried out in a
+copy of the project.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import argon2
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+from tornado.ioloop import IOLoop
+
+from {{cookiecutter.project_slug}}.accounts import Accounts
+from {{cookiecutter.project_slug}}.database import Base, Database, SchemaBehind
+from {{cookiecutter.project_slug}}.sessions import Store
+
+from .conftest import CHEAP_HASHES, COOKIE_SECRET
+from .test_readme import EXAMPLES
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "{{cookiecutter.project_slug}}"
+
+# What the app made by itself before it had migrations, on SQLite.
+BEFORE_MIGRATIONS = """
+CREATE TABLE users (
+    id VARCHAR(22) NOT NULL,
+    username VARCHAR(64) NOT NULL,
+    username_key VARCHAR(64) NOT NULL,
+    password_hash VARCHAR(255) NOT NULL,
+    created_at DATETIME NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (username_key)
+)
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path, io_loop: IOLoop) -> Iterator[Database]:
+    """A database that nobody has migrated."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'new.db'}")
+    yield database
+    io_loop.run_sync(database.close)
+
+
+async def differences(database: Database) -> list[Any]:
+    """How the classes differ from the tables."""
+
+    def compare(connection: Connection) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(compare)
+
+
+@pytest.mark.gen_test
+async def test_the_migrations_make_what_the_classes_say(database: Database) -> None:
+    await database.migrate()
+    assert await differences(database) == []
+
+
+@pytest.mark.gen_test
+async def test_a_database_that_is_behind_is_refused_and_left_alone(
+    tmp_path: Path, database: Database
+) -> None:
+    with pytest.raises(SchemaBehind, match=f"run: python -m {PACKAGE} migrate"):
+        await database.start()
+    assert tables(tmp_path / "new.db") == set()
+    await database.migrate()
+    await database.start()
+
+
+@pytest.mark.gen_test
+async def test_a_database_from_before_the_migrations_goes_on_with_its_users(
+    tmp_path: Path, database: Database
+) -> None:
+    hash_ = argon2.PasswordHasher.from_parameters(CHEAP_HASHES).hash("correct horse")
+    with closing(sqlite3.connect(tmp_path / "new.db")) as connection, connection:
+        connection.execute(BEFORE_MIGRATIONS)
+        row = ("id-of-ada", "Ada", "ada", hash_, "2026-01-01 12:00:00.000000")
+        connection.execute("INSERT INTO users VALUES (?, ?, ?, ?, ?)", row)
+    await database.migrate()
+    await database.start()
+    assert await differences(database) == []
+    store = Store({"pycket": {"engine": "memory"}, "cookie_secret": COOKIE_SECRET})
+    accounts = Accounts(database, store, CHEAP_HASHES)
+    user = await accounts.authenticate("ada", "correct horse")
+    assert user is not None
+    assert (user.id, user.created_at.isoformat()) == ("id-of-ada", "2026-01-01T12:00:00+00:00")
+    await accounts.close()
+
+
+@pytest.mark.gen_test
+async def test_a_table_of_another_program_is_not_taken_over(
+    tmp_path: Path, database: Database
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "new.db")) as connection, connection:
+        connection.execute("CREATE TABLE users (number INTEGER, name TEXT)")
+    with pytest.raises(RuntimeError, match="not the one of this app"):
+        await database.migrate()
+    assert tables(tmp_path / "new.db") == {"users"}
+
+
+@pytest.mark.gen_test
+async def test_a_schema_that_is_newer_than_the_code_is_accepted_and_logged(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = database_url.removeprefix("sqlite+aiosqlite:///")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'next_year'")
+    database = Database(database_url)
+    await database.start()
+    await database.close()
+    assert "newer than this code: revision next_year" in caplog.text
+
+
+# --- In a copy of the project
+
+
+class Project:
+    """A copy of the project, with a database of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = folder / "app.db"
+        self.versions = folder / PACKAGE / "migrations/versions"
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m` with these arguments."""
+        with self.start(*arguments) as process:
+            output, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder)}
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=self.folder,
+            env=base | {"COOKIE_SECRET": COOKIE_SECRET, "SESSION_ENGINE": "memory"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def migrate(self) -> None:
+        done = self.run(PACKAGE, "migrate")
+        assert done.returncode == 0, done.stderr
+
+    def add_migration(self, upgrade: str) -> None:
+        """Write a migration after all others that does this."""
+        newest = max(self.versions.glob("*.py")).read_text(encoding="utf-8")
+        (found,) = re.findall(r'^revision = "(\w+)"$', newest, re.MULTILINE)
+        lines = [
+            "import sqlalchemy as sa",
+            "from alembic import op",
+            f'revision, down_revision = "{found}x", "{found}"',
+            "def upgrade() -> None:",
+            *(f"    {line}" for line in upgrade.splitlines()),
+        ]
+        (self.versions / "9999_of_a_test.py").write_text("\n".join(lines), encoding="utf-8")
+
+    def sql(self, statement: str, *values: str) -> list[Any]:
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            return connection.execute(statement, values).fetchall()
+
+    def add_user(self, name: str) -> None:
+        """Fill the columns that may not be empty."""
+        columns = [row[1] for row in self.sql("PRAGMA table_info(users)") if row[3]]
+        values = [{"created_at": "2026-01-01 12:00:00"}.get(column, name) for column in columns]
+        marks = ", ".join("?" for _ in columns)
+        self.sql(f"INSERT INTO users ({', '.join(columns)}) VALUES ({marks})", *values)
+
+
+@pytest.fixture
+def project(tmp_path: Path, empty_database: Path) -> Project:
+    """A copy of the project; its database has two users."""
+    folder = tmp_path / "copy"
+    shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copy(empty_database, folder / "app.db")
+    project = Project(folder)
+    project.add_user("ada")
+    project.add_user("eve")
+    return project
+
+
+def tables(file: Path) -> set[str]:
+    """The names of tables and indexes."""
+    with closing(sqlite3.connect(file)) as connection:
+        return {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+
+
+def test_the_app_refuses_to_start_on_a_schema_that_is_behind(project: Project) -> None:
+    project.database.unlink()
+    done = project.run(PACKAGE)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "is at revision none" in line
+    assert line.endswith(f"run: python -m {PACKAGE} migrate")
+
+
+def test_migrations_that_fail_change_nothing_at_all(project: Project) -> None:
+    before = tables(project.database)
+    project.add_migration(
+        'op.create_table("half", sa.Column("id", sa.Integer()))\n'
+        'with op.batch_alter_table("users") as users:\n'
+        '    users.add_column(sa.Column("age", sa.Integer()))\n'
+        'with op.batch_alter_table("users") as users:\n'
+        '    users.alter_column("age", existing_type=sa.Integer(), nullable=False)'
+    )
+    done = project.run(PACKAGE, "migrate")
+    assert done.returncode != 0
+    assert "NOT NULL constraint failed" in done.stderr
+    assert tables(project.database) == before
+    assert project.sql("SELECT username FROM users ORDER BY id") == [("ada",), ("eve",)]
+
+
+def test_changing_a_table_leaves_the_rows_that_refer_to_it(project: Project) -> None:
+    project.sql("CREATE TABLE notes (owner REFERENCES users (id) ON DELETE CASCADE)")
+    project.sql("INSERT INTO notes VALUES ('ada')")
+    project.add_migration(
+        'with op.batch_alter_table("users", recreate="always") as users:\n'
+        '    users.add_column(sa.Column("age", sa.Integer()))'
+    )
+    project.migrate()
+    assert project.sql("SELECT age FROM users") == [(None,), (None,)]
+    assert project.sql("SELECT owner FROM notes") == [("ada",)]
+
+
+def test_a_migration_that_leaves_references_to_nothing_is_undone(project: Project) -> None:
+    project.sql("CREATE TABLE notes (owner REFERENCES users (id))")
+    project.sql("INSERT INTO notes VALUES ('ada')")
+    project.add_migration("op.execute(\"DELETE FROM users WHERE id = 'ada'\")")
+    done = project.run(PACKAGE, "migrate")
+    assert "1 rows of notes would refer to rows that are gone" in done.stderr
+    assert project.sql("SELECT count(*) FROM users") == [(2,)]
+
+
+def test_of_several_that_migrate_at_once_one_does(project: Project) -> None:
+    project.database.unlink()
+    running = [project.start(PACKAGE, "migrate") for _ in range(3)]
+    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in running]
+    assert [status for _, status in ended] == [0, 0, 0], ended
+    assert sum(errors.count("migration done: 0001") for errors, _ in ended) == 1
+
+
+# --- docs/database.md
+
+
+def make_migration(project: Project, message: str) -> Path:
+    """As `make migration` does."""
+    before = set(project.versions.glob("*.py"))
+    done = project.run("alembic", "revision", "--autogenerate", "-m", message)
+    assert done.returncode == 0, done.stderr
+    (file,) = set(project.versions.glob("*.py")) - before
+    for check in (["check"], ["format", "--check"]):
+        done = project.run("ruff", *check, str(file))
+        assert done.returncode == 0, done.stdout
+    return file
+
+
+def test_a_column_that_may_not_be_empty_comes_to_a_table_with_rows(project: Project) -> None:
+    column, functions = EXAMPLES["language"], EXAMPLES["upgrade"]
+    accounts = project.folder / PACKAGE / "accounts.py"
+    head, line, rest = accounts.read_text(encoding="utf-8").partition(
+        "    created_at: Mapped[datetime] = mapped_column(UtcDateTime)\n"
+    )
+    accounts.write_text(head + line + column + rest, encoding="utf-8")
+    done = project.run(PACKAGE)
+    assert 'make migration m="what changes"' in done.stderr
+
+    file = make_migration(project, 'Users have a "language"')
+    done = project.run(PACKAGE, "migrate")  # as it was written
+    assert "Cannot add a NOT NULL column" in done.stderr
+
+    written = file.read_text(encoding="utf-8")
+    assert '"language", sa.String(length=8), nullable=False' in written
+    file.write_text(written.partition("def upgrade")[0] + functions, encoding="utf-8")
+    assert project.run("ruff", "check", str(file)).returncode == 0
+    project.migrate()
+    assert project.sql("SELECT id, language FROM users") == [("ada", "en"), ("eve", "en")]
+    with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+        project.sql("UPDATE users SET language = NULL")
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        project.sql("UPDATE users SET username_key = 'ada'")
+    done = project.run("alembic", "revision", "--autogenerate", "-m", "Nothing")
+    assert "no table has changed" in done.stderr
+
+    assert project.run("alembic", "downgrade", "-1").returncode == 0
+    assert "language" not in [row[1] for row in project.sql("PRAGMA table_info(users)")]
+
+
+def test_a_table_of_ones_own_gets_a_migration(project: Project) -> None:
+    package = project.folder / PACKAGE
+    (package / "notes.py").write_text(EXAMPLES["Note"], encoding="utf-8")
+    services = package / "services.py"
+    text = services.read_text(encoding="utf-8")
+    services.write_text(text + "\nfrom . import notes  # noqa: E402, F401\n", encoding="utf-8")
+    written = make_migration(project, "Notes").read_text(encoding="utf-8")
+    assert "sa.DateTime(timezone=True)" in written
+    assert PACKAGE not in written  # it goes on working when the app's own classes move
+    project.migrate()
+    project.sql("INSERT INTO notes VALUES (1, 'ada', 'Buy milk', '2026-01-01')")
+    assert {"notes", "notes_owner_id_idx"} <= tables(project.database)

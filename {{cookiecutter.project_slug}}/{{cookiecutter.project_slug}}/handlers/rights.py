@@ -1,0 +1,84 @@
+"""Who may open a page: decorators for the methods of handlers, in place of @authenticated.
+
+    class Orders(BaseHandler):
+        @require("admin")
+        async def get(self) -> None: ...
+
+They go by what the session knows, without a query: `Accounts` tells the user's sessions at once when
+a role is taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import tornado.web
+from tornado.web import HTTPError
+
+from .base import BaseHandler
+from .paths import own_path
+
+Method = TypeVar("Method", bound=Callable[..., Awaitable[None] | None])
+
+
+def authenticated(method: Method) -> Method:
+    """Only for who is logged in. Others go to the login and come back.
+
+    So do those whose session was over when they sent a form: what they had typed, but no password,
+    is kept for the page with the form, which finds it in `self.kept`.
+    """
+    known = tornado.web.authenticated(method)
+
+    @wraps(method)
+    def checked(self: BaseHandler, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
+        if self.user is None and self.request.method == "POST":
+            page = _page_of_the_form(self)
+            self.session["kept"] = {"page": page, "fields": self.typed()}
+            self.flash("Your session is over. Log in to go on: what you typed is kept.")
+            self.redirect("/login?" + urlencode({"next": page}), status=303)
+            return None
+        return known(self, *args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
+def require(*roles: str) -> Callable[[Method], Method]:
+    """Only for who is logged in and has one of these roles; others get a 403."""
+
+    def decorate(method: Method) -> Method:
+        @wraps(method)
+        def checked(self: BaseHandler, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
+            if self.member.role not in roles:
+                raise HTTPError(403, "the role is missing")
+            return method(self, *args, **kwargs)
+
+        return authenticated(checked)  # type: ignore[return-value]
+
+    return decorate
+
+
+def confirmed(method: Method) -> Method:
+    """Only for who is logged in and has confirmed an address; others are sent to do so."""
+
+    @wraps(method)
+    def checked(self: BaseHandler, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
+        if self.member.confirmed:
+            return method(self, *args, **kwargs)
+        if self.request.method not in ("GET", "HEAD"):
+            raise HTTPError(403, "the address is not confirmed")
+        self.flash("Confirm your e-mail address first.")
+        self.redirect("/account")
+        return None
+
+    return authenticated(checked)  # type: ignore[return-value]
+
+
+def _page_of_the_form(handler: BaseHandler) -> str:
+    try:
+        referrer = urlsplit(handler.request.headers.get("Referer", ""))
+    except ValueError:
+        return "/"
+    return own_path(referrer.path + (f"?{referrer.query}" if referrer.query else ""))
