@@ -48,11 +48,11 @@ def make_services(settings: Settings) -> Services:
     the sessions cannot work.
     """
     store = Store(settings.sessions)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, settings.database_pool_size)
     return Services(
         store=store,
         database=database,
-        accounts=Accounts(database, store, settings.password_cost),
+        accounts=Accounts(database, store, settings.password_cost, settings.hashing_threads),
         throttle=Throttle(store),
         mail=Mailer(settings.mail_url, settings.sender),
     )
