@@ -7,13 +7,10 @@ what `storage` returns.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .settings_sources import Option
 from .settings_values import listed
-
-if TYPE_CHECKING:
-    from .settings import Settings
 
 Servers = tuple[str | tuple[str, int], ...]
 
@@ -32,8 +29,8 @@ def servers(text: str) -> Servers:
 OPTIONS = (Option("memcached_servers", str, "host:port of the servers, with commas", servers),)
 
 
-def storage(settings: Settings) -> dict[str, Any]:
-    """Return settings["pycket"]["storage"]."""
+def storage(settings: Any) -> dict[str, Any]:
+    """Return settings["pycket"]["storage"] for a `Settings`."""
     return {"servers": list(settings.memcached_servers)}
 
 

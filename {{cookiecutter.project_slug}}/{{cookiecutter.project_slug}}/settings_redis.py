@@ -7,16 +7,13 @@ it to what `storage` returns.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from .sessions import ConfigurationError
 from .sessions.engines.redis_settings import flat
 from .settings_sources import Option
 from .settings_values import listed
-
-if TYPE_CHECKING:
-    from .settings import Settings
 
 usual_url = "redis://localhost:6379"
 usual_service = "mymaster"
@@ -32,8 +29,10 @@ OPTIONS = (
 )
 
 
-def storage(settings: Settings) -> dict[str, Any]:
-    """Return settings["pycket"]["storage"]. Raises ConfigurationError, listing every fault."""
+def storage(settings: Any) -> dict[str, Any]:
+    """Return settings["pycket"]["storage"] for a `Settings`. Raises ConfigurationError, listing
+    every fault.
+    """
     url, sentinels = settings.redis_url, settings.redis_sentinels
     service, cluster = settings.redis_service, settings.redis_cluster
     faults: list[str] = []
