@@ -236,9 +236,14 @@ def _faults(settings: Settings) -> list[str]:
             f"SMTP_URL {KEPT} sends nothing: write smtp://user:password@host:587, or DEBUG=true"
         )
     if engine in ENGINES:
+        try:
+            sessions = settings.sessions
+        except ConfigurationError as error:
+            faults += error.faults
+            sessions = replace(settings, session_engine=memory_engine).sessions
         # The sessions package knows best what its engine takes.
         try:
-            SessionConfig.from_settings({**settings.sessions, "cookie_secret": "-"})
+            SessionConfig.from_settings({**sessions, "cookie_secret": "-"})
         except ConfigurationError as error:
             faults += [in_variables(engine, fault) for fault in error.faults]
     return faults
