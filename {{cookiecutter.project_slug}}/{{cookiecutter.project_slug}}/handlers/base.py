@@ -301,7 +301,8 @@ class BaseHandler(SessionMixin, NotificationMixin, _Page):
         """Answer somebody who has sent a form, and whose session is over: with the login, and then
         the page that the form is on. What was typed is kept until then, in the session.
         """
-        page, typed = forms.page_of(self), forms.typed(self.request)
+        page = forms.page_of(self.request, self.application.has_page)
+        typed = forms.typed(self.request)
         if sum(map(len, typed.values())) > forms.max_kept_characters:
             raise HTTPError(409, "the session is over, and what was typed is too long for another")
         self.session["kept"] = {"page": page, "fields": typed}

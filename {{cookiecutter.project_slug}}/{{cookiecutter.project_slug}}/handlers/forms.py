@@ -7,15 +7,12 @@ one that fails stands on the error page.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 
 from .paths import own_path
-
-if TYPE_CHECKING:
-    from .base import BaseHandler
 
 max_kept_characters = 20_000  # sessions are small; what is longer stands on an error page
 
@@ -38,19 +35,18 @@ def typed(request: HTTPServerRequest) -> dict[str, str]:
     }
 
 
-def page_of(handler: BaseHandler) -> str:
-    """Return the address of the page whose form was sent to `handler`.
+def page_of(request: HTTPServerRequest, is_page: Callable[[str, HTTPServerRequest], bool]) -> str:
+    """Return the address of the page whose form was sent; `is_page` is `App.has_page`.
 
     The browser says which; but some do not, and a form that came back with an error stands at an
     address that takes forms alone. Then it is the nearest page above.
     """
     try:
-        said = urlsplit(handler.request.headers.get("Referer", ""))
-        page = own_path(
-            (said.path or handler.request.path) + (f"?{said.query}" if said.query else "")
-        )
+        said = urlsplit(request.headers.get("Referer", ""))
+        query = f"?{said.query}" if said.query else ""
+        page = own_path((said.path or request.path) + query)
     except ValueError:
         page = "/"
-    while page != "/" and not handler.application.has_page(page, handler.request):
+    while page != "/" and not is_page(page, request):
         page = page.partition("?")[0].rpartition("/")[0] or "/"
     return page
