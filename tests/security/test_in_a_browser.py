@@ -259,6 +259,159 @@ def test_29_no_spelling_of_next_leads_to_another_host(
         visitor.context.close()
 
 
+@ONE_ENGINE
+@pytest.mark.parametrize("path", ["/login", "/register", "/account"])
+def test_40_the_back_button_brings_no_password_after_the_logout(
+    app: App, person: MakePerson, path: str
+) -> None:
+    ada = person()
+    name = f"ada of {path}"
+    Visitor(app).register(name)
+    ada.login(app, name)
+    fields = {"#password": PASSWORD}
+    if path == "/account":
+        fields["#new_password"] = fields["#delete-password"] = PASSWORD
+    else:
+        ada.log_out()
+    ada.page.goto(app.url + path)
+    for field, typed in fields.items():
+        ada.page.fill(field, typed)
+    if path == "/account":
+        ada.log_out()
+    else:
+        ada.page.fill("#username", name)
+        ada.page.click("main form button")
+        ada.log_out()
+    for _ in range(ada.page.evaluate("history.length") - 2):  # the first is about:blank
+        # Not until "load": a page that the browser has kept does not load again.
+        ada.page.go_back(wait_until="commit")
+        ada.page.wait_for_function("document.readyState === 'complete'")
+        values = "[...document.querySelectorAll('[type=password]')].map(field => field.value)"
+        assert set(ada.page.evaluate(values)) <= {""}
+        assert PASSWORD not in ada.page.content()
+
+
+@ONE_ENGINE
+def test_a_double_click_does_what_one_click_does(app: App, person: MakePerson) -> None:
+    ada = person()
+    ada.page.goto(f"{app.url}/register")
+    ada.page.fill("#username", "clicks twice")
+    ada.page.fill("#password", PASSWORD)
+    ada.page.dblclick("main form button")
+    ada.page.wait_for_url(f"{app.url}/")
+    assert "Welcome, clicks twice!" in ada.text
+    ada.page.fill("#text", "once")
+    ada.page.dblclick("main form button")
+    ada.page.wait_for_selector(".notes li")
+    assert ada.page.locator(".notes li").count() == 1
+    ada.page.fill("#text", "again")  # the page is a new one, and so is its form
+    ada.page.click("main form button")
+    ada.page.wait_for_selector(".notes li >> nth=1")
+    assert ada.complaints == []
+
+
+@ONE_ENGINE
+def test_a_form_can_be_sent_again_when_the_first_was_stopped_or_kept(
+    app: App, person: MakePerson
+) -> None:
+    ada = person()
+    ada.page.goto(app.url)
+    ada.page.clock.install()
+    ada.page.evaluate(
+        """() => {
+          window.count = 0;
+          for (const prevents of [false, true]) {
+            const form = document.createElement("form");
+            form.method = "post";
+            form.target = prevents ? "" : "elsewhere";  // as a download, it leaves the page
+            form.addEventListener("submit", (event) => {
+              if (prevents) event.preventDefault();
+            });
+            form.append(document.createElement("button"));
+            document.body.append(form);
+          }
+          document.body.insertAdjacentHTML("beforeend", "<iframe name=elsewhere></iframe>");
+          addEventListener("submit", (event) => { window.count += !event.defaultPrevented; });
+        }"""
+    )
+    click = "document.forms[document.forms.length - 2].querySelector('button').click()"
+    ada.page.evaluate(click)
+    ada.page.evaluate(click)
+    assert ada.page.evaluate("window.count") == 1
+    ada.page.clock.run_for(10_000)
+    ada.page.evaluate(click)
+    assert ada.page.evaluate("window.count") == 2
+    # A script of the page sends this one, and says itself when it may be sent again.
+    prevented = "document.forms[document.forms.length - 1]"
+    ada.page.evaluate(f"{prevented}.querySelector('button').click()")
+    assert ada.page.evaluate(f"{prevented}.getAttribute('aria-busy')") is None
+
+
+@ONE_ENGINE
+def test_after_an_error_the_focus_is_on_the_faulty_field(app: App, person: MakePerson) -> None:
+    ada = person()
+    ada.page.goto(f"{app.url}/register")
+    ada.page.fill("#username", "ada focus")
+    ada.page.fill("#password", "short")
+    ada.page.click("main form button")
+    field = ada.page.locator(":focus")
+    field.wait_for()
+    assert field.get_attribute("id") == "password"
+    assert field.get_attribute("aria-invalid") == "true"
+    ident, *_ = (field.get_attribute("aria-describedby") or "").split()
+    assert "at least 8" in ada.page.inner_text(f"#{ident}")
+    assert ada.page.title().startswith("Error: Register")
+    ada.register(app, "ada focus")
+    ada.page.goto(f"{app.url}/account")
+    ada.page.fill("#delete-password", "a wrong one")
+    ada.page.click("text=Delete account")
+    field.wait_for()
+    assert field.get_attribute("id") == "delete-password"
+    assert ada.page.title().startswith("Error: Your account")
+
+
+@ONE_ENGINE
+def test_a_form_whose_session_is_over_is_as_it_was_after_the_login(
+    app: App, person: MakePerson
+) -> None:
+    ada = person()
+    ada.register(app, "ada returns")
+    ada.page.goto(f"{app.url}/account")
+    ada.page.fill("#password", PASSWORD)
+    ada.page.fill("#new_password", "another horse")
+    ada.context.clear_cookies()
+    ada.page.click("text=Change password")
+    assert ada.page.url == f"{app.url}/login?next=%2Faccount"
+    ada._fill("ada returns")
+    assert ada.page.url == f"{app.url}/account"
+    assert PASSWORD not in ada.page.content()
+
+
+@ONE_ENGINE
+@pytest.mark.parametrize("megabytes", [2, 40, 100])
+def test_a_browser_that_sends_too_much_gets_the_apps_own_page(
+    app: App, person: MakePerson, tmp_path: Path, megabytes: int
+) -> None:
+    ada = person()
+    ada.page.goto(app.url)
+    file = tmp_path / "large"
+    with file.open("wb") as large:
+        large.truncate(megabytes * 1024 * 1024)
+    ada.page.evaluate(
+        """() => {
+          const form = document.forms[document.forms.length - 1];
+          form.enctype = "multipart/form-data";
+          form.insertAdjacentHTML("beforeend", "<input id=file name=file type=file>");
+        }"""
+    )
+    ada.page.set_input_files("#file", file)
+    ada.page.fill("#text", "with a file")
+    ada.page.click("main button")
+    ada.page.wait_for_selector(".error-page")
+    assert "That was too much" in ada.text
+    assert "at most 1 MB" in ada.text
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",

@@ -33,7 +33,6 @@ from .settings import Settings, in_variables, memory_engine, read_settings
 from .user_command import UserCommand
 
 shutdown_timeout_s = 8.0  # for requests in flight; `docker stop` waits 10 s before it kills
-max_body_bytes = 1024 * 1024  # no form here is larger; raise it when you accept uploads
 
 HOW_TO_START = {
     # Lines that end in a mark belong to one answer alone.  # without hooks
@@ -115,9 +114,7 @@ async def _prepare(settings: Settings) -> None:
 async def _serve(settings: Settings, sockets: list[socket.socket], parent: int | None) -> None:
     """Answer requests until told to stop; then finish those in flight, and let go of everything."""
     app = make_app(settings)
-    server = make_server(
-        app, settings.trusted_proxies, max_body_size=max_body_bytes, max_buffer_size=max_body_bytes
-    )
+    server = make_server(app, settings.trusted_proxies)
     try:
         await app.start()
         server.add_sockets(sockets)

@@ -36,6 +36,8 @@ password."""
 max_email_characters = 254
 max_role_characters = 20
 
+_USERNAME_IS_TAKEN = "This username is taken. Choose another."
+
 
 class UsernameTaken(UsernameRefused):
     """Somebody has this username already, perhaps in another spelling."""
@@ -138,9 +140,15 @@ class Accounts:
             created_at=datetime.now(UTC),
             **columns,
         )
-        async with self._database.session() as db:
-            db.add(user)
-            await _commit(db)
+        try:
+            async with self._database.session() as db:
+                db.add(user)
+                await _commit(db)
+        except EmailTaken:
+            # Of a form that was sent twice both are taken, and the database names either.
+            if await self.find_by(username=username) is None:
+                raise
+            raise UsernameTaken(_USERNAME_IS_TAKEN) from None
         return user
 
     async def authenticate(self, name: str, password: str) -> User | None:
@@ -219,8 +227,12 @@ class Accounts:
 
     # Prove an address
 
-    async def make_token(self, user: User, purpose: Purpose, email: str) -> str:
-        """Return a token for a link in a mail to `email`."""
+    async def make_token(self, user: User, purpose: Purpose, email: str | None = None) -> str:
+        """Return a token for a link in a mail to the user, or to `email`, which is to be the user's.
+
+        Raises EmailRefused.
+        """
+        email = check_email(email or user.email or "")  # in the spelling it is compared in
         async with self._database.session() as db:
             token = await tokens.make(db, user.id, purpose, email)
             await db.commit()
@@ -320,7 +332,7 @@ async def _commit(db: AsyncSession) -> None:
         # The database decides: of two people who ask at the same time, it lets one in. Looking first
         # would let in both.
         if is_taken(error, User.username_key):
-            raise UsernameTaken("This username is taken. Choose another.") from None
+            raise UsernameTaken(_USERNAME_IS_TAKEN) from None
         if is_taken(error, User.email):
             raise EmailTaken("Another account has this address.") from None
         raise

@@ -14,7 +14,7 @@ from tornado.routing import HostMatches
 
 from .application import App
 from .handlers import ROUTES, dev, health
-from .handlers.base import NotFoundHandler, StaticHandler, UnknownHostHandler
+from .handlers.base import NotFoundHandler, StaticHandler, TooLargeHandler, UnknownHostHandler
 from .services import make_services
 from .settings import Settings
 
@@ -58,6 +58,8 @@ def _tornado_settings(settings: Settings) -> dict[str, Any]:
         "static_path": str(here / "static"),
         "static_handler_class": StaticHandler,
         "default_handler_class": NotFoundHandler,
+        "too_large_handler_class": TooLargeHandler,
+        "max_body_bytes": settings.max_body_bytes,
         "secure": settings.secure,
         "base_url": settings.base_url,
         "serve_traceback": settings.debug,

@@ -11,8 +11,11 @@ import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from tornado.httputil import HTTPServerRequest, RequestStartLine
 from tornado.web import Application, RequestHandler
 
+from .bodies import BoundedBody
+from .load import Client, client
 from .services import Services
 
 job_timeout_s = 1.0  # for jobs to end after they were cancelled
@@ -58,6 +61,37 @@ class App(Application):
         else:
             self._waiting.append(job)
 
+    def get_handler_delegate(
+        self,
+        request: HTTPServerRequest,
+        target_class: type[RequestHandler],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Return what Tornado hands a request to: the handler, behind the limit on its body."""
+        max_bytes = getattr(target_class, "max_body_bytes", None) or self.settings["max_body_bytes"]
+        make = super().get_handler_delegate
+        return BoundedBody(
+            request,
+            target_class,
+            max_bytes,
+            accept=make(request, target_class, *args, **kwargs),
+            refuse=make(
+                request, self.settings["too_large_handler_class"], {"max_bytes": max_bytes}
+            ),
+        )
+
+    def has_page(self, path: str, request: HTTPServerRequest) -> bool:
+        """Whether a GET of `path` is answered, on the host that `request` is for."""
+        get = HTTPServerRequest(
+            start_line=RequestStartLine("GET", path, "HTTP/1.1"),
+            headers=request.headers,
+            connection=request.connection,
+        )
+        found = self.find_handler(get)
+        assert isinstance(found, BoundedBody)
+        return found.handler_class.get is not RequestHandler.get
+
     async def start(self) -> None:
         """Get ready: store and database can be used, and the background jobs run. Raises
         StoreUnavailable, DatabaseUnavailable, DatabaseUnusable.
@@ -89,6 +123,7 @@ class App(Application):
 
 
 async def _run(job: Job) -> None:
+    client.set(Client())  # a job goes on when the client is gone whose request began it
     try:
         await (job() if callable(job) else job)
     except Exception:

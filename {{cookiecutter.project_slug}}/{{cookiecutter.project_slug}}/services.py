@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 class Services:
     """Made by `make_services`. Await `start` before the first use, and `close` after the last."""
 
+    settings: Settings
     store: Store
     database: Database
     accounts: Accounts
@@ -54,6 +55,7 @@ def make_services(settings: Settings) -> Services:
     store = Store(settings.sessions)
     database = Database(settings.database_url, settings.database_pool_size)
     return Services(
+        settings=settings,
         store=store,
         database=database,
         accounts=Accounts(database, store, settings.password_cost, settings.hashing_threads),

@@ -69,6 +69,8 @@ class Settings:
     mail_from: str = ""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks."""
+    max_body_bytes: int = 1024 * 1024
+    """The largest body of a request; a handler can take more: see bodies.py."""
     processes: int = 1
     hashing_threads: int = 2
     """How many passwords a process hashes at once. Each takes a core and 19 MiB meanwhile."""
@@ -155,6 +157,7 @@ OPTIONS = (
     ),
     Option("mail_from", str, "sender of mails", check_email),
     Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", values.networks),
+    Option("max_body_bytes", int, "largest request, in bytes, where a handler takes no more"),
     Option("processes", int, "how many processes serve"),
     Option("hashing_threads", int, "passwords that a process hashes at once"),
     Option("config", str, "Python file that sets options by name; it is executed"),
@@ -222,6 +225,11 @@ def _faults(settings: Settings) -> list[str]:
     elif processes > 1 and settings.debug:
         faults.append(
             f"PROCESSES {processes} cannot reload in debug mode: write PROCESSES=1 or DEBUG=false"
+        )
+    if settings.max_body_bytes < 1024:
+        faults.append(
+            f"MAX_BODY_BYTES {settings.max_body_bytes} is less than a login needs: write the number "
+            f"of bytes, for example {Settings.max_body_bytes}"
         )
     for name in ("database_pool_size", "hashing_threads"):
         if (number := getattr(settings, name)) < 1:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient
@@ -199,16 +200,21 @@ async def test_of_two_people_who_ask_for_a_name_at_once_one_gets_it(
     assert "taken" in refused.error_of("username")
 
 
+@pytest.mark.parametrize("email", ["", "ada@example.com"])
 @pytest.mark.gen_test
 async def test_registering_twice_with_the_right_password_logs_in(
-    make_browser: MakeBrowser,
+    make_browser: MakeBrowser, email: str
 ) -> None:
+    form: dict[str, Any] = {"username": "ada", "password": "correct horse", "email": email}
     browser = make_browser()
-    pages = await asyncio.gather(*(browser.register() for _ in range(2)))  # a double click
-    assert {page.status for page in pages} == {200}
+    pages = await asyncio.gather(*(browser.post("/register", **form) for _ in range(2)))
+    assert {page.status for page in pages} == {200}  # a double click
     assert (await browser.get("/account")).url == "/account"
-    assert (await make_browser().register()).url == "/"
-    assert (await make_browser().register(password="another horse")).status == 422
+    assert (await make_browser().post("/register", **form)).url == "/"
+    wrong = await make_browser().post("/register", **form | {"password": "another horse"})
+    assert wrong.status == 422
+    assert wrong.error_of("username")
+    assert not wrong.error_of("email")
 
 
 @pytest.mark.gen_test
@@ -219,14 +225,22 @@ async def test_32_registering_is_no_way_to_guess_more(make_browser: MakeBrowser)
 
 
 @pytest.mark.gen_test
-async def test_the_way_on_is_kept_from_login_to_register_and_back(browser: Browser) -> None:
-    page = await browser.get("/account")
-    assert 'href="/register?next=%2Faccount"' in page.text
-    page = await browser.get("/register?next=%2Faccount")
-    assert 'href="/login?next=%2Faccount"' in page.text
-    fields = {"username": "ada", "password": "correct horse", "next": "/account"}
-    page = await browser.post("/register", follow=True, headers=None, **fields)
-    assert page.url == "/account"
+async def test_the_way_on_is_kept_between_login_and_register_through_errors(
+    make_browser: MakeBrowser,
+) -> None:
+    to_register, to_login = 'href="/register?next=%2Faccount"', 'href="/login?next=%2Faccount"'
+    browser = make_browser()
+    assert to_register in (await browser.get("/account")).text
+    assert to_login in (await browser.get("/register?next=%2Faccount")).text
+    refused = await browser.post("/login", username="ada", password="wrong", next="/account")
+    assert to_register in refused.text
+    assert 'name="next" value="/account"' in refused.text
+    form: dict[str, Any] = {"username": "ada", "password": "correct horse", "next": "/account"}
+    refused = await browser.post("/register", **form | {"password": "short"})
+    assert to_login in refused.text
+    assert 'name="next" value="/account"' in refused.text
+    assert (await browser.post("/register", **form)).url == "/account"
+    assert (await make_browser().login(next="/account")).url == "/account"
 
 
 @pytest.mark.gen_test

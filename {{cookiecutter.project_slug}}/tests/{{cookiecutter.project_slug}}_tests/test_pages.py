@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import pytest
 from tornado.web import HTTPError
 
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
-from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 
 from .browser import Browser
 
@@ -150,53 +146,3 @@ async def test_a_body_that_is_no_text_is_refused_in_words(browser: Browser) -> N
     page = await browser._send("POST", "/login", "username=%ff%fe&password=x", True, None)
     assert page.status == 400
     assert "made no sense" in page.plain
-
-
-@pytest.mark.gen_test
-async def test_head_works_wherever_get_does(browser: Browser) -> None:
-    await browser.register()
-    for path in ("/", "/login", "/account", "/logout", "/healthz", "/readyz", "/static/app.js"):
-        shown, head = await browser.get(path, follow=False), await browser.head(path)
-        assert (head.status, head.text) == (shown.status, "")
-        assert head.headers.get("Content-Type") == shown.headers.get("Content-Type")
-    assert (await browser.head("/account/delete")).status == 405
-    assert (await browser.get("/account/delete")).headers["Allow"] == "POST"
-    assert (await browser.post("/healthz")).headers["Allow"] == "GET, HEAD"
-
-
-@pytest.mark.gen_test
-async def test_a_head_takes_no_message_away(browser: Browser) -> None:
-    await browser.post("/", follow=False, text="a note")
-    await browser.head("/")
-    assert (await browser.get("/")).flashes == [("success", "Your note is saved.")]
-
-
-@pytest.mark.gen_test
-async def test_after_an_error_title_and_focus_lead_to_the_faulty_field(browser: Browser) -> None:
-    for path, fields, name in [
-        ("/register", {"username": "ada", "password": "short"}, "password"),
-        ("/register", {"username": "", "password": "short"}, "username"),
-        ("/login", {"username": "ada", "password": "wrong one"}, "password"),
-        ("/", {"text": ""}, "text"),
-    ]:
-        assert "<title>Error: " not in (await browser.get(path)).text
-        page = await browser.post(path, follow=True, headers=None, **fields)
-        assert "<title>Error: " in page.text
-        (focused,) = re.findall(r"<input[^>]*\bautofocus\b[^>]*>", page.text)
-        assert f'name="{name}"' in focused
-
-
-@pytest.mark.gen_test
-async def test_what_was_typed_is_still_there_when_the_store_is_down(
-    app: App, browser: Browser
-) -> None:
-    await browser.post("/", text="the first")
-
-    async def fail(*_: Any, **__: Any) -> Any:
-        raise StoreUnavailable("nowhere", "it is broken")
-
-    app.services.store.sessions.load = fail  # type: ignore[method-assign]
-    page = await browser.post("/", text="a <b>long</b> text", password="a secret")
-    assert page.status == 503
-    assert "a <b>long</b> text" in page.plain
-    assert "a secret" not in page.text

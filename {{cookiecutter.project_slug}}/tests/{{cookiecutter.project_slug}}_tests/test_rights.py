@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tornado.web import HTTPError
 
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
-from {{cookiecutter.project_slug}}.handlers.rights import authenticated, confirmed, require
+from {{cookiecutter.project_slug}}.handlers.rights import confirmed, require
 from {{cookiecutter.project_slug}}.settings import Settings
 from {{cookiecutter.project_slug}}.user_command import UserCommand
 
@@ -47,19 +46,9 @@ class Members(BaseHandler):
         self.write("done")
 
 
-class Essay(BaseHandler):
-    @authenticated
-    async def get(self) -> None:
-        self.write(self.kept.get("text", "nothing"))
-
-    @authenticated
-    async def post(self) -> None:
-        raise HTTPError(500)
-
-
 @pytest.fixture
 def app(app: App) -> App:
-    app.add_handlers(".*", [("/admins", Admins), ("/members", Members), ("/essay", Essay)])
+    app.add_handlers(".*", [("/admins", Admins), ("/members", Members)])
     return app
 
 
@@ -144,34 +133,6 @@ async def test_an_account_without_a_password_is_nobodys_to_guess(
     await app.services.accounts.register("ada", email="ada@example.com")
     for password in ("", "None", "correct horse"):
         assert (await make_browser().login("ada", password)).status == 403
-
-
-@pytest.mark.gen_test
-async def test_a_form_whose_session_is_over_leads_to_the_login_and_back(
-    make_browser: MakeBrowser, base_url: str
-) -> None:
-    await make_browser().register()
-    browser = make_browser()
-    sent: dict[str, Any] = {
-        "text": "a long text",
-        "password": "a secret",
-        "new_password": "another",
-    }
-    page = await browser.post("/essay", headers={"Referer": f"{base_url}/essay"}, **sent)
-    assert page.url == "/login?next=%2Fessay"
-    assert page.flashes == [
-        ("info", "Your session is over. Log in to go on: what you typed is kept.")
-    ]
-    page = await browser.login(next="/essay")
-    assert page.text == "a long text"
-    assert (await browser.get("/essay")).text == "nothing"
-
-
-@pytest.mark.parametrize("referrer", ["https://evil.example//x", "", "http://[", "/essay"])
-@pytest.mark.gen_test
-async def test_29_a_form_leads_to_own_pages_only(browser: Browser, referrer: str) -> None:
-    page = await browser.post("/essay", headers={"Referer": referrer}, text="x")
-    assert page.url in ("/login?next=%2F", "/login?next=%2Fessay")
 
 
 # --- The command line

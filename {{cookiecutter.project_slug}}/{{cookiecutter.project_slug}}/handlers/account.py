@@ -53,7 +53,7 @@ class _MemberHandler(BaseHandler):
 class AccountHandler(_MemberHandler):
     @authenticated
     async def get(self) -> None:
-        await self.show_account(email=self.kept.get("email", ""))
+        await self.show_account()
 
     @authenticated
     async def post(self) -> None:

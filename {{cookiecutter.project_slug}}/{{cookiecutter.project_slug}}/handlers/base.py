@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlencode
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler, stream_request_body
 
 from .. import logs
 from ..accounts import Accounts
@@ -23,6 +24,7 @@ from ..load import Client, client
 from ..mail import Mailer
 from ..sessions import Message, NotificationMixin, Owner, SessionMixin
 from ..throttle import Attempt, Limit, TooManyFailures, network
+from . import forms
 
 if TYPE_CHECKING:
     from ..application import App
@@ -48,6 +50,7 @@ STRICT_TRANSPORT_SECURITY = "max-age=63072000"
 
 ERROR_PAGES = {
     400: ("That request made no sense", "Something in it was malformed. Go back and try again."),
+    401: ("You are not logged in", "Log in, then try again."),
     403: (
         "You may not do that",
         "You are not logged in, or the request came from another site. Open the page again.",
@@ -56,9 +59,10 @@ ERROR_PAGES = {
     405: ("Not like that", "This address exists, but it cannot be used in this way."),
     409: (
         "This page is out of date",
-        "You have logged in or out in another tab since. Nothing was saved; open the page again.",
+        "Your session has ended since you opened it, or you have logged in or out in another tab. "
+        "Nothing was saved; open the page again.",
     ),
-    413: ("That was too much", "Send less at once."),
+    413: ("That was too much", "Send less at once{at_most}."),
     421: ("This is another site's address", "It leads here by mistake. Look at the address again."),
     429: ("Please slow down", "There were too many attempts. Wait {wait}, then try again."),
     500: (
@@ -74,8 +78,15 @@ ERROR_PAGES = {
 
 
 # What was typed stands on these, to be copied or sent again.
-KEEPS_WHAT_WAS_TYPED = (409, 503)
-max_typed_characters = 20_000
+KEEPS_WHAT_WAS_TYPED = (409, 429, 500, 503)
+
+
+class TooLarge(HTTPError):
+    """A body is larger than its handler takes. Left alone it becomes a 413."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        super().__init__(413, "the body is larger than %d bytes", max_bytes)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,8 @@ class _Common(RequestHandler):
 
     application: App
     request_id = "-"
+    max_body_bytes: ClassVar[int | None] = None
+    """The largest body that this handler takes, if that is not MAX_BODY_BYTES. See bodies.py."""
 
     def __init__(self, application: App, request: HTTPServerRequest, **kwargs: Any) -> None:
         # Set here and not in prepare, which is too late for a request that is refused before it.
@@ -135,6 +148,7 @@ class _Common(RequestHandler):
             "app_title": self.settings["app_title"],
             "messages": [],
             "can_mail": self.application.services.mail.can_send,
+            "kept": self.kept,
         }
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -151,27 +165,31 @@ class _Common(RequestHandler):
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
         self.set_header("Cache-Control", "no-store")
-        # Otherwise Tornado asks get_current_user when it renders, and that asks the session.
-        self.current_user = None
         title, words = ERROR_PAGES.get(status_code, (self._reason, "Go back and try again."))
-        words = words.format(wait=_in_words(retry_after_s))
+        max_bytes = getattr(error, "max_bytes", None)
+        at_most = f": at most {_size_in_words(max_bytes)}" if max_bytes else ""
+        words = words.format(wait=_in_words(retry_after_s), at_most=at_most)
+        self.show_error(status_code, title, words)
+
+    def show_error(self, status: int, title: str, words: str) -> None:
+        """Answer with an error page. To answer in another form, as JSON, override this."""
+        # Otherwise the session is asked for them when the page is rendered.
+        self.current_user, self.kept = None, {}
         self.render(
             "error.html",
-            status=status_code,
+            status=status,
             title=title,
             words=words,
             request_id=self.request_id,
-            typed=self.typed() if status_code in KEEPS_WHAT_WAS_TYPED else {},
+            typed=forms.typed(self.request) if status in KEEPS_WHAT_WAS_TYPED else {},
         )
 
-    def typed(self) -> dict[str, str]:
-        """What somebody has written into the form that was sent, by field; never a password."""
-        fields = {
-            name: values[-1].decode(errors="replace")
-            for name, values in self.request.body_arguments.items()
-            if "password" not in name
-        }
-        return fields if sum(map(len, fields.values())) <= max_typed_characters else {}
+    @cached_property
+    def kept(self) -> dict[str, str]:
+        """What was typed into a form of this page whose session was over, by field. Templates take
+        theirs out with `kept.pop("text", "")`; base.html shows what is left.
+        """
+        return {}
 
     def _allowed_methods(self) -> list[str]:
         # Tornado's own get, post, ... are those that answer 405.
@@ -196,6 +214,17 @@ class PlainHandler(_Page):
 
 class StaticHandler(_Common, StaticFileHandler):
     """Files of static/, with the security headers."""
+
+
+@stream_request_body
+class TooLargeHandler(PlainHandler):
+    """Every address, when it is sent more than it takes."""
+
+    def initialize(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+
+    def prepare(self) -> None:
+        raise TooLarge(self.max_bytes)
 
 
 class NotFoundHandler(PlainHandler):
@@ -262,14 +291,24 @@ class BaseHandler(SessionMixin, NotificationMixin, _Page):
 
     @cached_property
     def kept(self) -> dict[str, str]:
-        """What was typed into a form of this page that was sent when the session was over, by
-        field: see `authenticated` of rights.py.
-        """
         kept = self.session.get("kept")
         if kept is None or kept["page"] != self.request.uri or self.request.method != "GET":
             return {}
         del self.session["kept"]
         return dict(kept["fields"])
+
+    def log_in_first(self) -> None:
+        """Answer somebody who has sent a form, and whose session is over: with the login, and then
+        the page that the form is on. What was typed is kept until then, in the session.
+        """
+        page = forms.page_of(self.request, self.application.has_page)
+        typed = forms.typed(self.request)
+        if sum(map(len, typed.values())) > forms.max_kept_characters:
+            raise HTTPError(409, "the session is over, and what was typed is too long for another")
+        self.session["kept"] = {"page": page, "fields": typed}
+        what_is_kept = ": what you typed is kept." if typed else "."
+        self.flash(f"Your session is over. Log in to go on{what_is_kept}")
+        self.see_other("/login?" + urlencode({"next": page}))
 
     def flash(self, text: str, category: str = "info") -> None:
         """Show `text` once, on the next page that is rendered. Categories with a colour: info,
@@ -349,3 +388,15 @@ def _in_words(seconds: int | None) -> str:
     if seconds > 60:
         return f"{math.ceil(seconds / 60)} minutes"
     return "1 second" if seconds == 1 else f"{seconds} seconds"
+
+
+def _size_in_words(count: int) -> str:
+    """A number of bytes as people say it.
+
+    >>> _size_in_words(20 * 1024 * 1024), _size_in_words(1536), _size_in_words(1)
+    ('20 MB', '1.5 kB', '1 byte')
+    """
+    for unit, size in (("MB", 1024 * 1024), ("kB", 1024)):
+        if count >= size:
+            return f"{round(count / size, 1):g} {unit}"
+    return "1 byte" if count == 1 else f"{count} bytes"

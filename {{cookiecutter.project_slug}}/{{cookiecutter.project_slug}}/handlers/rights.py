@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
 
 import tornado.web
 from tornado.web import HTTPError
 
 from .base import BaseHandler
-from .paths import own_path
+from .forms import is_form
 
 Method = TypeVar("Method", bound=Callable[..., Awaitable[None] | None])
 
@@ -27,18 +26,15 @@ Method = TypeVar("Method", bound=Callable[..., Awaitable[None] | None])
 def authenticated(method: Method) -> Method:
     """Only for who is logged in. Others go to the login and come back.
 
-    So do those whose session was over when they sent a form: what they had typed, but no password,
-    is kept for the page with the form, which finds it in `self.kept`.
+    So do those whose session was over when they sent a form. What they had typed, but no password,
+    is on the page with the form when they are back: see `BaseHandler.kept`.
     """
     known = tornado.web.authenticated(method)
 
     @wraps(method)
     def checked(self: BaseHandler, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
-        if self.user is None and self.request.method == "POST":
-            page = _page_of_the_form(self)
-            self.session["kept"] = {"page": page, "fields": self.typed()}
-            self.flash("Your session is over. Log in to go on: what you typed is kept.")
-            self.redirect("/login?" + urlencode({"next": page}), status=303)
+        if self.user is None and is_form(self.request):
+            self.log_in_first()
             return None
         return known(self, *args, **kwargs)
 
@@ -74,11 +70,3 @@ def confirmed(method: Method) -> Method:
         return None
 
     return authenticated(checked)  # type: ignore[return-value]
-
-
-def _page_of_the_form(handler: BaseHandler) -> str:
-    try:
-        referrer = urlsplit(handler.request.headers.get("Referer", ""))
-    except ValueError:
-        return "/"
-    return own_path(referrer.path + (f"?{referrer.query}" if referrer.query else ""))
