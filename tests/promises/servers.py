@@ -41,7 +41,9 @@ class Server:
         path = shutil.which(program)
         assert path is not None, f"{program} is not installed: these tests start private ones"
         arguments = {
-            "redis": ["--bind", HOST, "--port", str(self.port), "--save", "", "--dir", "/"],
+            # A replica would leave what it was sent in a file, for the next server to load.
+            "redis": ["--bind", HOST, "--port", str(self.port), "--save", "", "--dir", "/"]
+            + ["--repl-diskless-load", "swapdb"],
             "memcached": ["-l", HOST, "-p", str(self.port), "-U", "0", "-c", "512"],
         }[self.engine]
         if self.engine == "memcached" and os.geteuid() == 0:
