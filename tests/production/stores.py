@@ -24,6 +24,7 @@ class Store:
 def watched_by_sentinels(folder: Path, *options: str) -> Iterator[Store]:
     """The master is the first of the servers; a majority of the sentinels decides."""
     with ExitStack() as stack:
+        options = ("--repl-diskless-sync-delay", "0", *options)
         servers = [stack.enter_context(started("redis", *options)) for _ in range(3)]
         master, *replicas = servers
         for replica in replicas:
