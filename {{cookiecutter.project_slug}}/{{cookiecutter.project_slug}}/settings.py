@@ -31,6 +31,7 @@ from .sessions import ConfigurationError, SessionConfig
 from .sessions.engines import ENGINES
 
 min_secret_characters = 32
+max_grace_s = 300
 memory_engine = "memory"
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class Settings:
     mail_from: str = ""
     trusted_proxies: tuple[str, ...] = ()
     processes: int = 1
+    grace: int = 0
+    """Seconds: how long to go on serving after SIGTERM, with /readyz at 503."""
 
     # Not options: fixed for an app, varied by its tests.
     key_prefix: str = "{{cookiecutter.project_slug}}"
@@ -184,6 +187,10 @@ def _faults(settings: Settings) -> list[str]:
     elif processes > 1 and settings.debug:
         faults.append(
             f"PROCESSES {processes} cannot reload in debug mode: write PROCESSES=1 or DEBUG=false"
+        )
+    if not 0 <= settings.grace <= max_grace_s:
+        faults.append(
+            f"GRACE {settings.grace} is not a waiting time: write seconds, 0 to {max_grace_s}"
         )
     if not settings.cookie_secret and not settings.debug:
         faults.append(
@@ -337,6 +344,7 @@ OPTIONS = (
     _Option("mail_from", str, "sender of mails", check_email),
     _Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", _addresses),
     _Option("processes", int, "how many processes serve"),
+    _Option("grace", int, "seconds to go on serving when told to stop, while /readyz says 503"),
     _Option("config", str, "Python file that sets options by name; it is executed"),
 )
 
