@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
@@ -19,22 +18,24 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 
+from .server import Server
+
 # A proxy sets or extends the first two. The others it may pass on as the visitor wrote them, and
 # Tornado prefers them.
 _FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto")
 _NEVER = ("X-Real-Ip", "X-Scheme")
 
 
-def make_server(app: Any, trusted_proxies: tuple[str, ...], **options: Any) -> HTTPServer:
+def make_server(app: Any, trusted_proxies: tuple[str, ...], **options: Any) -> Server:
     """Return a server for `app`; `options` are those of HTTPServer. Without proxies no such header
     is believed.
     """
     if not trusted_proxies:
-        return HTTPServer(app, **options)
+        return Server(app, **options)
     return _BehindProxies(app, xheaders=True, trusted_downstream=list(trusted_proxies), **options)
 
 
-class _BehindProxies(HTTPServer):
+class _BehindProxies(Server):
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
     ) -> HTTPMessageDelegate:

@@ -1,7 +1,7 @@
 """For the machines that watch the app. Neither page touches a session.
 
-/healthz: the process lives; restart it when this fails. /readyz: store and database can be used, and
-the schema is what the code needs; send no visitors while this fails.
+/healthz: the process lives; restart it when this fails. /readyz: store and database can be used, the
+schema is what the code needs, and the app is not about to stop; send no visitors while this fails.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ class HealthHandler(PlainHandler):
 class ReadyHandler(PlainHandler):
     async def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
+        if self.application.draining:
+            self.set_status(503)
+            self.write({"app": "stopping"})
+            return
         store, database = await asyncio.gather(
             _answers("store", self.application.services.store.ping()),
             _answers("database", self.application.services.database.ping()),

@@ -1,0 +1,51 @@
+"""Fixtures of the tests in production: instances of the app, and nginx in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ..promises.servers import Server, started
+from ..security.conftest import engine_of
+from .instance import Instance
+
+HERE = Path(__file__).parent
+
+Start = Callable[..., Instance]
+
+# What has nothing to do with the store is tested on one.
+OF_ONE_ENGINE = pytest.mark.parametrize("project", ["redis"], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def store(project: Path) -> Iterator[Server]:
+    """A private server of the engine that the project was made for."""
+    with started(engine_of(project)) as server:
+        yield server
+
+
+@pytest.fixture
+def start(project: Path, store: Server, tmp_path: Path) -> Iterator[Start]:
+    """Starts instances that share the store and a database: `start(PROCESSES="2")`."""
+    with ExitStack() as stack:
+
+        def start(
+            program: tuple[str, ...] | None = None, files: int | None = None, **environment: str
+        ) -> Instance:
+            instance = Instance(
+                project, tmp_path, {**store.environment, **environment}, program, files
+            )
+            stack.callback(instance.kill)
+            instance.start()
+            return instance
+
+        yield start
