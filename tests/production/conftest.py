@@ -1,16 +1,26 @@
-"""The generated app as a process, on stores of the size that people run."""
+"""Fixtures of the tests in production: processes of the app on stores of the size that people run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from ..promises.generated import PROJECT
-from ..security.process import App, Start
+from ..promises.servers import Server, started
+from ..security.conftest import engine_of
+from ..security.process import App
+from .instance import Instance
 
 HERE = Path(__file__).parent
+
+Serve = Callable[..., App]
+Start = Callable[..., Instance]
+
+# What has nothing to do with the store is tested on one.
+OF_ONE_ENGINE = pytest.mark.parametrize("project", ["redis"], indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,16 +30,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a process of the app: `start(REDIS_URL=...)`. They share one database."""
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts an app that knows both engines: `serve(REDIS_URL=...)`. All share one database."""
     apps: list[App] = []
     database = f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"
 
-    def start(*arguments: str, **environment: str) -> App:
+    def serve(*arguments: str, **environment: str) -> App:
         environment = {"DATABASE_URL": database, **environment}
         apps.append(App(PROJECT, tmp_path / f"app-{len(apps)}", arguments, environment))
         return apps[-1]
 
-    yield start
+    yield serve
     for app in apps:
         app.stop()
+
+
+@pytest.fixture(scope="module")
+def store(project: Path) -> Iterator[Server]:
+    """A private server of the engine that the project was made for."""
+    with started(engine_of(project)) as server:
+        yield server
+
+
+@pytest.fixture
+def start(project: Path, store: Server, tmp_path: Path) -> Iterator[Start]:
+    """Starts instances that share the store and a database: `start(PROCESSES="2")`."""
+    with ExitStack() as stack:
+
+        def start(
+            program: tuple[str, ...] | None = None, files: int | None = None, **environment: str
+        ) -> Instance:
+            instance = Instance(
+                project, tmp_path, {**store.environment, **environment}, program, files
+            )
+            stack.callback(instance.kill)
+            instance.start()
+            return instance
+
+        yield start

@@ -12,27 +12,27 @@ import errno
 import logging
 import os
 import re
-import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import tornado.autoreload
 import tornado.netutil
-import tornado.process
-from tornado.httpserver import HTTPServer
 
-from . import logs
+from . import logs, processes
 from .app import App, make_app
 from .database import Database, DatabaseUnavailable, DatabaseUnusable
 from .environment import read_environment
 from .proxies import make_server
+from .server import Server, raise_file_limit
 from .services import make_services
 from .sessions import ConfigurationError, StoreUnavailable
 from .settings import Settings, in_variables, memory_engine, read_settings
 from .user_command import UserCommand
 
 shutdown_timeout_s = 8.0  # for requests in flight; `docker stop` waits 10 s before it kills
+patience_s = 12.0  # after GRACE, for a process to end before its parent kills it
 
 HOW_TO_START = {
     # Lines that end in a mark belong to one answer alone.  # without hooks
@@ -72,13 +72,18 @@ def main() -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Run the app until SIGTERM or SIGINT."""
+    """Run the app until it is told to stop."""
+    raise_file_limit()
     asyncio.run(_prepare(settings))
-    sockets = _bind(settings)
-    host = "localhost" if settings.address in _LOCAL else settings.address
-    print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
-    parent = _fork(settings.processes) if settings.processes > 1 else None
-    asyncio.run(_serve(settings, sockets, parent))
+    child = None
+    if settings.processes > 1:
+        _check_port(settings)
+        child = processes.fork(settings.processes, patience_s=settings.grace + patience_s)
+    sockets = _bind(settings, shared=child is not None)
+    if child is None or (child.number == 0 and child.is_first_start):
+        host = "localhost" if settings.address in _LOCAL else settings.address
+        print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
+    asyncio.run(_serve(settings, sockets, child))
 
 
 def migrate(settings: Settings) -> None:
@@ -111,66 +116,69 @@ async def _prepare(settings: Settings) -> None:
         await services.close()
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket], parent: int | None) -> None:
+async def _serve(
+    settings: Settings, sockets: list[socket.socket], child: processes.Child | None
+) -> None:
     """Answer requests until told to stop; then finish those in flight, and let go of everything."""
     app = make_app(settings)
     server = make_server(app, settings.trusted_proxies)
     try:
         await app.start()
         server.add_sockets(sockets)
-        await _answer_requests(app, server, settings, parent)
+        if settings.debug:
+            tornado.autoreload.start()
+        await processes.told_to_stop(child)
+        await _finish(app, server, settings.grace)
     finally:
         await app.close()
 
 
-async def _answer_requests(
-    app: App, server: HTTPServer, settings: Settings, parent: int | None
-) -> None:
-    if settings.debug:
-        tornado.autoreload.start()
-    await _told_to_stop(parent)
+async def _finish(app: App, server: Server, grace_s: float) -> None:
+    """Lose no request: first those who send them learn from /readyz to send no more, then the
+    socket is closed, then what has come is answered.
+    """
     log.info("stopping: %d requests in flight", len(app.in_flight))
-    server.stop()
-    await app.drain(shutdown_timeout_s)
+    app.draining = True
+    server.drain()
+    await asyncio.sleep(grace_s)
+    await server.refuse_connections()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + shutdown_timeout_s
+    await server.wait_for_requests(shutdown_timeout_s)
+    await app.drain(deadline - loop.time())
     await server.close_all_connections()
 
 
-async def _told_to_stop(parent: int | None) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if parent is not None:
-        loop.add_reader(parent, stop.set)
-    await stop.wait()
-    if parent is not None:
-        loop.remove_reader(parent)
-
-
-def _fork(processes: int) -> int:
-    """Fork, and return in each child a file descriptor that becomes readable when the parent is
-    told to stop, or dies.
-
-    The parent stays here: it starts children again that fail, and exits after the last one.
+def _bind(settings: Settings, *, shared: bool) -> list[socket.socket]:
+    """Listen. Where processes share a port, each has a socket of its own, and the kernel spreads the
+    connections evenly; with one socket for all, a few busy connections end up with one process.
     """
-    child_end, parent_end = os.pipe()
-
-    def close(*_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        os.close(parent_end)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, close)
-    tornado.process.fork_processes(processes)
-    os.close(parent_end)  # only the parent's own copy may keep the pipe open
-    return child_end
+    with _faults_of_binding(settings):
+        return tornado.netutil.bind_sockets(settings.port, settings.address, reuse_port=shared)
 
 
-def _bind(settings: Settings) -> list[socket.socket]:
+def _check_port(settings: Settings) -> None:
+    """See that nobody else listens: a port that can be shared is shared with strangers, too."""
+    with _faults_of_binding(settings):
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            settings.address or None,
+            settings.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        ):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+
+
+@contextmanager
+def _faults_of_binding(settings: Settings) -> Iterator[None]:
     port, address = settings.port, settings.address
     try:
-        return tornado.netutil.bind_sockets(port, address)
+        yield
+        return
     except OSError as error:
         match error.errno:
             case errno.EADDRINUSE:

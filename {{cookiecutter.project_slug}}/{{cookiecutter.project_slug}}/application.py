@@ -52,7 +52,7 @@ class App(Application):
         `job` is a coroutine, or a function that returns one. It is logged when it fails, and
         cancelled at the end, while store and database still work; it has `job_timeout_s` to finish
         what it is at. Each process runs it. For one of them alone, look first: `if
-        tornado.process.task_id() in (None, 0)`.
+        processes.is_first()`.
         """
         if self._started:
             task = asyncio.get_running_loop().create_task(_run(job))

@@ -11,7 +11,6 @@ import ipaddress
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
@@ -20,18 +19,20 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 
+from .server import Server
+
 # A proxy sets or extends the first two. The others it may pass on as the visitor wrote them, and
 # Tornado prefers them.
 _FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto")
 _NEVER = ("X-Real-Ip", "X-Scheme")
 
 
-def make_server(app: Any, trusted_proxies: tuple[str, ...], **options: Any) -> HTTPServer:
+def make_server(app: Any, trusted_proxies: tuple[str, ...], **options: Any) -> Server:
     """Return a server for `app`; `options` are those of HTTPServer. `trusted_proxies` are addresses
     and networks; without any no such header is believed.
     """
     if not trusted_proxies:
-        return HTTPServer(app, **options)
+        return Server(app, **options)
     server = _BehindProxies(app, xheaders=True, **options)
     server.networks = _Networks(trusted_proxies)
     return server
@@ -53,7 +54,7 @@ class _Networks:
         return any(found in network for network in self._networks)
 
 
-class _BehindProxies(HTTPServer):
+class _BehindProxies(Server):
     networks: _Networks
 
     def start_request(

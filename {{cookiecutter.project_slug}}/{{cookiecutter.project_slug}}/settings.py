@@ -28,6 +28,7 @@ from .sessions import ConfigurationError, SessionConfig
 from .sessions.engines import ENGINES
 from .settings_sources import Option, Reader
 
+max_grace_s = 300
 memory_engine = "memory"
 
 STORES: dict[str, ModuleType] = {
@@ -74,6 +75,8 @@ class Settings:
     processes: int = 1
     hashing_threads: int = 2
     """How many passwords a process hashes at once. Each takes a core and 19 MiB meanwhile."""
+    grace: int = 0
+    """Seconds: how long to go on serving after SIGTERM, with /readyz at 503."""
 
     # Not options: fixed for an app, varied by its tests.
     key_prefix: str = "{{cookiecutter.project_slug}}"
@@ -159,6 +162,7 @@ OPTIONS = (
     Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", values.networks),
     Option("max_body_bytes", int, "largest request, in bytes, where a handler takes no more"),
     Option("processes", int, "how many processes serve"),
+    Option("grace", int, "seconds to go on serving when told to stop, while /readyz says 503"),
     Option("hashing_threads", int, "passwords that a process hashes at once"),
     Option("config", str, "Python file that sets options by name; it is executed"),
 )
@@ -234,6 +238,10 @@ def _faults(settings: Settings) -> list[str]:
     for name in ("database_pool_size", "hashing_threads"):
         if (number := getattr(settings, name)) < 1:
             faults.append(f"{name.upper()} {number} would let everybody wait: write 1 or more")
+    if not 0 <= settings.grace <= max_grace_s:
+        faults.append(
+            f"GRACE {settings.grace} is not a waiting time: write seconds, 0 to {max_grace_s}"
+        )
     if not settings.cookie_secret and not settings.debug:
         faults.append(
             "COOKIE_SECRET is missing: put one into .env, made with "

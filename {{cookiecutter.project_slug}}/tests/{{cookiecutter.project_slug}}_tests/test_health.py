@@ -67,6 +67,14 @@ async def test_readyz_tells_which_part_is_missing_and_nothing_more(
 
 
 @pytest.mark.gen_test
+async def test_readyz_says_when_the_app_is_about_to_stop(app: App, browser: Browser) -> None:
+    app.draining = True
+    page = await browser.get("/readyz")
+    assert (page.status, json.loads(page.text)) == (503, {"app": "stopping"})
+    assert (await browser.get("/healthz")).status == 200
+
+
+@pytest.mark.gen_test
 async def test_readyz_does_not_wait_for_a_part_that_hangs(
     app: App, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

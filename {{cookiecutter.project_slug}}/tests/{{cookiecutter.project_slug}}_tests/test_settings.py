@@ -88,6 +88,8 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
         ({"SESSION_ENGINE": "floppy"}, "write "),
         ({"PROCESSES": "2", "SESSION_ENGINE": "memory"}, "cannot share the memory engine"),
         ({"PROCESSES": "2", "DEBUG": "1"}, "debug"),
+        ({"GRACE": "-1"}, "write seconds, 0 to 300"),
+        ({"GRACE": "3600"}, "write seconds, 0 to 300"),
         ({"DATABASE_URL": "floppy://a"}, "sqlite+aiosqlite:///app.db"),
         ({"DATABASE_URL": "sqlite+pysqlite:///app.db"}, "would block the event loop"),
         ({"TRUSTED_PROXIES": "proxy.example"}, "neither an IP address nor a network"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -131,8 +132,12 @@ class _Common(RequestHandler):
             self.set_header("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
         self.set_header("X-Request-ID", self.request_id)
         self.clear_header("Server")
-        if self.application.draining:
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        if self.application.draining and self.get_status() != 101:
+            # The server says so to requests that come later; this one may have come before.
             self.set_header("Connection", "close")
+        return super().finish(chunk)
 
     def on_connection_close(self) -> None:
         super().on_connection_close()

@@ -2,7 +2,7 @@
 
 /healthz: the process lives; restart it when this fails. /readyz: store and database can be used, and
 the schema is what the code needs; send no visitors while this fails. It does what pages do: it
-writes, reads and ends records. Where a store has several servers, it fails when more than half of
+writes, reads and ends records. It fails, too, when the app is about to stop. Where a store has several servers, it fails when more than half of
 the visitors cannot be served: all instances share the store, and would all be taken away at once.
 """
 
@@ -30,6 +30,10 @@ class HealthHandler(PlainHandler):
 class ReadyHandler(PlainHandler):
     async def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
+        if self.application.draining:
+            self.set_status(503)
+            self.write({"app": "stopping"})
+            return
         services = self.application.services
         # A server that is silent is given up a little earlier than the whole.
         store, database = await asyncio.gather(

@@ -1,0 +1,73 @@
+"""New releases in the middle of the day: two instances restart in turn, and visitors notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ..promises.browser import Browser, client
+from .conftest import OF_ONE_ENGINE, Start
+from .instance import Instance
+from .nginx import behind_nginx
+
+VISITORS = 32
+RESTARTS = 4
+
+
+@OF_ONE_ENGINE
+@pytest.mark.parametrize(
+    ("keepalive_s", "grace"),
+    [(None, 0), (1, 3)],
+    ids=["a-connection-for-each-request", "connections-that-are-kept"],
+)
+def test_four_rolling_restarts_behind_nginx_lose_no_post(
+    start: Start, tmp_path: Path, keepalive_s: int | None, grace: int
+) -> None:
+    instances = [start(PROCESSES="2", GRACE=str(grace)) for _ in range(2)]
+    with behind_nginx(tmp_path, instances, keepalive_s) as url:
+        statuses = asyncio.run(_restart_under_load(url, instances))
+        print(f"{statuses.total()} POSTs, {RESTARTS} restarts: {dict(statuses)}")
+    assert set(statuses) == {303}, statuses
+    assert statuses.total() > VISITORS * RESTARTS
+
+
+async def _restart_under_load(url: str, instances: list[Instance]) -> Counter[int]:
+    async with _visitors(url) as statuses:
+        for number in range(RESTARTS):
+            before = statuses.total()
+            while statuses.total() < before + VISITORS * 4:
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(instances[number % 2].restart)
+        before = statuses.total()
+        while statuses.total() < before + VISITORS * 4:
+            await asyncio.sleep(0.05)
+    return statuses
+
+
+@asynccontextmanager
+async def _visitors(url: str) -> AsyncIterator[Counter[int]]:
+    """Visitors who post one note after another during a block; counts the statuses. At the end each
+    of them finds what was posted last.
+    """
+    statuses: Counter[int] = Counter()
+    go_on = True
+
+    async def visit(browser: Browser, name: int) -> None:
+        posted: list[str] = []
+        while go_on:
+            posted.insert(0, f"note {name} {len(posted)}.")
+            statuses[(await browser.post("/", text=posted[0])).status] += 1
+        page = await browser.get("/")
+        for note in posted[:20]:
+            assert note in page.text
+
+    async with client(VISITORS) as http, asyncio.TaskGroup() as visits:
+        for name in range(VISITORS):
+            visits.create_task(visit(Browser(http, url), name))
+        yield statuses
+        go_on = False
