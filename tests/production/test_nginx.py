@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import run
 from ..promises.generated import PROJECT
 from ..promises.servers import HOST, free_port, wait_for
 from ..security.process import App, Start
@@ -63,24 +65,31 @@ def proxy(start: Start, tmp_path: Path) -> Iterator[Proxy]:
         )
         + f"include {site}; }}\n"
     )
-    checked = subprocess.run([NGINX, "-t", "-c", main], capture_output=True, text=True)
+    checked = run(NGINX, "-t", "-c", main, cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert "warn" not in checked.stderr
     nginx = subprocess.Popen([NGINX, "-c", main], stderr=subprocess.DEVNULL)
     try:
-        wait_for((tmp_path / "pid").exists, "nginx")
+        wait_for(lambda: _listens(tls_port), "nginx")
         yield Proxy(app, port, tls_port)
     finally:
         nginx.terminate()
         nginx.wait(10)
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
 def _site(folder: Path, ports: dict[int, int]) -> Path:
     """Copy the project's file, with other ports and a certificate that is made here."""
     certificate, key = folder / "site.pem", folder / "site.key"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-        + ["-subj", f"/CN={SITE}", "-keyout", key, "-out", certificate],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", f"/CN={SITE}", "-keyout", key, "-out", certificate),
+        ],
         check=True,
         capture_output=True,
     )
@@ -107,9 +116,9 @@ def test_a_page_comes_through_nginx_and_its_cookie_is_secure(proxy: Proxy) -> No
 def test_the_app_sees_the_visitors_address_and_the_request_id_of_nginx(proxy: Proxy) -> None:
     page = proxy.get("/no-such-page", **{"X-Forwarded-For": "192.0.2.7", "X-Request-ID": "planted"})
     assert page.status == 404
+    wait_for(lambda: page.headers["X-Request-ID"] in proxy.app.log, "the line in the log")
     assert "192.0.2.7" not in proxy.app.log
     assert "planted" not in proxy.app.log
-    assert page.headers["X-Request-ID"] in proxy.app.log
 
 
 def test_readiness_is_not_for_the_world(proxy: Proxy) -> None:
