@@ -78,7 +78,12 @@ def test_actions_are_pinned_to_commits_the_same_ones_as_the_templates_own(bake: 
 
 def test_updates_cover_what_the_project_takes_from_elsewhere(bake: Bake) -> None:
     updates = _yaml(bake("github") / ".github/dependabot.yml")["updates"]
-    assert {each["package-ecosystem"] for each in updates} == {"pip", "docker", "github-actions"}
+    assert {each["package-ecosystem"] for each in updates} == {
+        "pip",
+        "docker",
+        "docker-compose",
+        "github-actions",
+    }
     renovate = (bake("gitlab", ci="gitlab") / "renovate.json").read_text()
     assert "constraints" in renovate
 

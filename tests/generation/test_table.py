@@ -95,24 +95,24 @@ def test_a_folder_that_only_another_answer_needs_goes_and_the_owners_files_in_it
 ) -> None:
     extended = tmp_path / "extended"
     shutil.copytree(template, extended)
-    table = TABLE | {"files": {"license": {"MIT": ["deploy/mit/a.txt", "deploy/mit/b.txt"]}}}
+    table = TABLE | {"files": {"license": {"MIT": ["legal/mit/a.txt", "legal/mit/b.txt"]}}}
     (extended / "files_by_answer.json").write_text(json.dumps(table))
     for path in table["files"]["license"]["MIT"]:
         (extended / FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
         (extended / FOLDER / path).touch()
     bake = [tool("cookiecutter"), extended, "--no-input", "-f"]
     assert run(*bake, "license=MIT", cwd=tmp_path).returncode == 0
-    deploy = tmp_path / "my_tornado_app/deploy"
-    assert (deploy / "mit/b.txt").exists()
+    legal = tmp_path / "my_tornado_app/legal"
+    assert (legal / "mit/b.txt").exists()
 
-    shutil.rmtree(deploy)
+    shutil.rmtree(legal)
     assert run(*bake, "license=none", cwd=tmp_path).returncode == 0
-    assert not deploy.exists()
+    assert not legal.exists()
 
-    deploy.mkdir()
-    (deploy / "own").touch()
+    legal.mkdir()
+    (legal / "own").touch()
     assert run(*bake, "license=none", cwd=tmp_path).returncode == 0
-    assert [path.name for path in deploy.iterdir()] == ["own"]
+    assert [path.name for path in legal.iterdir()] == ["own"]
 
 
 def _parents(path: str) -> list[str]:
