@@ -27,7 +27,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"cookies": {"samesite": "Maybe"}}, "write 'Lax', 'Strict' or 'None'"),
     ({"cookies": {"samesite": "None", "secure": False}}, "'None' without 'secure'"),
     ({"cookies": {"httponly": False}}, "httponly"),
-    ({"cookies": {"samesite": 5}}, "cookies['samesite'] is '5'"),
+    ({"cookies": {"samesite": 5}}, "cookies['samesite'] is 5: write 'Lax'"),
     ({"cookies": {"secure": "yes"}}, "cookies['secure'] is 'yes': write True or False"),
     ({"cookies": {"path": 5}}, "cookies['path'] is 5: write a path"),
     ({"cookies": {"path": "shop"}}, "cookies['path'] is 'shop': write a path"),

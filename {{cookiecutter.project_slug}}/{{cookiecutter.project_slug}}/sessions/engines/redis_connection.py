@@ -32,24 +32,17 @@ class RedisConnection(Connection):
     A question is the types that may come in reply.
     """
 
-    def __init__(
-        self,
-        address: str,
-        timeout_s: float,
-        options: Mapping[str, Any],
-        sentinel: Mapping[str, Any] | None,
-    ) -> None:
-        """`options` are redis-py's. Those of a `sentinel` say where to ask for host and port."""
+    def __init__(self, address: str, timeout_s: float, options: Mapping[str, Any]) -> None:
+        """`options` are redis-py's; `sentinel` in them says where to ask for host and port."""
         super().__init__(address, timeout_s)
         self._options = options
-        self._sentinel = sentinel
         self._connection: AbstractConnection | None = None
 
     async def _connect(self) -> None:
         try:
             options = dict(self._options)
-            if self._sentinel:
-                options["host"], options["port"] = await self._find_master(self._sentinel)
+            if sentinel := options.pop("sentinel", None):
+                options["host"], options["port"] = await self._find_master(sentinel)
             self._connection = to_connection(options)
             await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
         except RedisError as error:
