@@ -175,6 +175,7 @@ def test_the_defaults_are_a_day_a_month_and_two_seconds() -> None:
     config = SessionConfig.from_settings(_settings())
     assert (config.idle_timeout, config.absolute_timeout) == (24 * 3600, 30 * 24 * 3600)
     assert config.storage_timeout == 2.0
+    assert config.key_prefix == "{{cookiecutter.project_slug}}"
     assert (config.cookie.name, config.cookie.secure) == ("__Host-sid", True)
     assert (config.cookie.samesite, config.cookie.lifetime_s) == ("Lax", None)
 
