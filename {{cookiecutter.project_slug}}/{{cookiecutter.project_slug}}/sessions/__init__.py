@@ -17,7 +17,7 @@ The way of a value, and of a message, from the browser to the store and back:
     notifications    -> Session.outgoing; read: Engine.write(notice:<id>) removes
     finish()         -> Session.save  -> Engine.write(notice:<id>), then
                                          Engine.write(session:<id>)      only what changed
-    flush()          -> SessionManager.answer -> Set-Cookie              handler.py
+    flush()          -> SessionManager.set_headers -> Set-Cookie         manager.py
 
 Words: *token*, 256 random bits in the cookie. *id*, its SHA-256, by which the store knows the
 session. *key*, the id with a prefix. *alias*, what log lines call a session. *handle*, its name on
@@ -34,8 +34,9 @@ from .errors import (
     SessionTooLarge,
     StoreUnavailable,
 )
-from .handler import NotificationManager, NotificationMixin, SessionManager, SessionMixin
-from .notification import Message
+from .handler import NotificationMixin, SessionMixin
+from .manager import SessionManager
+from .notification import Message, NotificationManager
 from .owner import OwnedSession, Owner
 from .store import Store
 

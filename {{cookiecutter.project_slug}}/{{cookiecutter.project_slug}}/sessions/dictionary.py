@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from .codec import IMMUTABLE, decode, decode_fields, encode
-from .record import OWN
+from .engines import Changes
+from .record import OWN, State
 
 
 class Dictionary(MutableMapping[str, Any]):
     """A dictionary with names in alphabetical order: the same after a reload, in every process."""
 
     def __init__(self) -> None:
+        self.state: State | None = None
+        """None until it is loaded."""
+        self.closed = ""
+        """Why nothing can be changed any more; "" while it can."""
         self.stored: dict[str, bytes] = {}
         """The encodings that the store was last seen to hold, our own fields included."""
         self.touched: set[str] = set()
@@ -22,13 +27,24 @@ class Dictionary(MutableMapping[str, Any]):
         """
         self._values: dict[str, Any] = {}
 
-    @abstractmethod
     def check_loaded(self) -> None:
         """Raise `RuntimeError` if there is nothing to read yet."""
+        if self.state is None:
+            raise RuntimeError(
+                "the session is not loaded. In a handler with the mixins, its prepare() must "
+                "`await super().prepare()` first; in one without, use "
+                "`async with SessionManager(self) as session:`"
+            )
+
+    def check_open(self) -> None:
+        """Raise `RuntimeError` if a change could not be saved any more."""
+        self.check_loaded()
+        if self.closed:
+            raise RuntimeError(self.closed)
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Raise `RuntimeError` if a change could not be saved."""
+        """Raise `RuntimeError` if a value could not be saved, in a new session if need be."""
 
     def __getitem__(self, name: str) -> Any:
         self.check_loaded()
@@ -63,7 +79,8 @@ class Dictionary(MutableMapping[str, Any]):
         return iter(sorted(name for name in self._values if not name.startswith(OWN)))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        self.check_loaded()
+        return sum(not name.startswith(OWN) for name in self._values)
 
     def set(self, name: str, value: object) -> None:
         """Set `name`, as `session[name] = value` does."""
@@ -103,9 +120,9 @@ class Dictionary(MutableMapping[str, Any]):
         if value is None:
             del self._values[name]
 
-    def replace(self, fields: Mapping[str, bytes]) -> None:
+    def replace(self, fields: dict[str, bytes]) -> None:
         """Take over what was loaded. Raises `BadRecord`, and changes nothing, if it is not ours."""
-        self._values, self.stored, self.touched = decode_fields(fields), dict(fields), set()
+        self._values, self.stored, self.touched = decode_fields(fields), fields, set()
 
     def changes(self) -> dict[str, bytes | None]:
         """Return what the store must be told: encodings by name, None for what is to go."""
@@ -116,7 +133,7 @@ class Dictionary(MutableMapping[str, Any]):
                 changes[name] = raw
         return changes
 
-    def written(self, changes: Mapping[str, bytes | None]) -> None:
+    def written(self, changes: Changes) -> None:
         """Note that the store now holds `changes`, those of others included."""
         for name, raw in changes.items():
             if raw is None:

@@ -1,8 +1,4 @@
-"""What can go wrong with a session, as exceptions that carry their facts.
-
-`SessionError` is the common base. A missing or expired session is not an error: it is an empty
-session.
-"""
+"""What can go wrong. A missing or expired session is not an error: it is an empty session."""
 
 from __future__ import annotations
 

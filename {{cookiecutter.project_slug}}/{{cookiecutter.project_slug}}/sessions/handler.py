@@ -1,7 +1,6 @@
-"""Where a session meets Tornado: made from a request, saved before the response leaves.
+"""The mixins: they load a request's session, and save it before the response leaves.
 
-A handler with the mixins behaves as Tornado documents it, whatever the session has to save. This
-is the only file that relies on Tornado's insides.
+A handler with the mixins behaves as Tornado documents it, whatever the session has to save.
 """
 
 from __future__ import annotations
@@ -9,26 +8,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from functools import partial
 from http.cookies import SimpleCookie
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import RequestHandler
 
 from .errors import SessionError, SessionLost, StoreUnavailable
-from .notification import Notifications
+from .manager import CLOSED, SessionManager
+from .notification import NotificationManager
 from .record import State
-from .request import CLOSED, LastHeaders, RequestSession
 from .store import Store
-from .trips import put_back
 
 if TYPE_CHECKING:
     _Base = RequestHandler
 else:
     _Base = object
 
-_ATTRIBUTE: Final = "_session_manager"
 _RESPONSE: Final = (
     "_status_code", "_reason", "_headers", "_headers_written", "_write_buffer", "_new_cookie"
 )  # fmt: skip
@@ -39,55 +35,6 @@ _Task = asyncio.Task[None]
 _Save = Callable[[], Coroutine[Any, Any, None]]
 
 log = logging.getLogger(__package__)
-
-
-class SessionManager(RequestSession):
-    """The session of the request that `handler` serves: one, however often it is asked for.
-
-    The mixins load and save it. A handler without them does both like this, and answers after the
-    block, so that the cookie can still be set:
-
-        async with SessionManager(self) as session:
-            session["theme"] = "dark"
-
-    In a job that goes on with a session after the response, the same block loads it again.
-    """
-
-    def __new__(cls, handler: RequestHandler) -> Self:
-        session: Self | None = getattr(handler, _ATTRIBUTE, None)
-        return super().__new__(cls) if session is None else session
-
-    def __init__(self, handler: RequestHandler) -> None:
-        if getattr(handler, _ATTRIBUTE, None) is not self:
-            setattr(handler, _ATTRIBUTE, self)
-            super().__init__(handler, has_mixins=isinstance(handler, _Lifecycle))
-
-    def is_answered(self) -> bool:
-        handler = self.handler()
-        return handler is None or handler._finished
-
-    def can_set_cookie(self) -> bool:
-        handler = self.handler()
-        held = getattr(handler, "_held", None) or {}
-        return handler is not None and not held.get("_headers_written", handler._headers_written)
-
-    async def wait_until_saved(self) -> None:
-        waiting = getattr(self.handler(), "_waiting", None)
-        if waiting is not None:
-            await asyncio.wait([waiting])
-
-    async def load(self) -> None:
-        handler = self.handler()
-        if self.state is None and handler is not None:
-            handler._transforms.append(LastHeaders(self))
-        await super().load()
-
-
-class NotificationManager(Notifications):
-    """The notifications of the request that `handler` serves; see `SessionManager`."""
-
-    def __init__(self, handler: RequestHandler) -> None:
-        super().__init__(SessionManager(handler))
 
 
 class _Lifecycle(_Base):
@@ -201,7 +148,9 @@ class _Lifecycle(_Base):
         return session if session is not None and session.state is not None else None
 
     def _session_for_use(self) -> SessionManager:
-        session = self._session() or SessionManager(self)
+        session = self._session_manager
+        if session is None:  # an empty one is false
+            session = SessionManager(self)
         session.varies = True
         if session.state is None and (self._finished or self._answers_error):
             # Error pages and logs of a request that never had its session find nobody's, empty.
@@ -216,7 +165,7 @@ class _Lifecycle(_Base):
             return None
         if self._failed or self._status_code >= 500:
             session.discard()
-            return partial(put_back, session) if session.taken else None
+            return session.put_back if session.taken else None
         if self._status_code != _WEBSOCKET_OPENS:
             return session.save if session.unsaved() or session.use_is_due() else None
         if session.unsaved():

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
+from tornado.web import RequestHandler
+
 from .codec import decode, encode
-from .engines import Fields
 from .errors import BadRecord
-from .record import WAITING, Notice
-from .request import RequestSession
-from .session import Session
-from .trips import look, put
+from .manager import SessionManager
+from .record import WAITING, Notice, State
+from .trips import put
 
 log = logging.getLogger(__package__)
 
@@ -36,8 +36,8 @@ def new_notice(value: object, name: str | None, category: str, now: float) -> tu
     return field, Notice(encode([name, category]), encode(value, what))
 
 
-class Notifications:
-    """What a visitor is to be told once.
+class NotificationManager:
+    """What the visitor of the request that `handler` serves is to be told once.
 
     Setting and adding are buffered and saved with the session, before the response leaves. Reading
     removes, atomically, in the store: of any number of concurrent readers in any number of
@@ -45,8 +45,8 @@ class Notifications:
     answering loses it: delivery is at most once. Costs no trip if nothing waits.
     """
 
-    def __init__(self, session: RequestSession) -> None:
-        self._session = session
+    def __init__(self, handler: RequestHandler) -> None:
+        self._session = SessionManager(handler)
 
     async def __aenter__(self) -> Self:
         await self._session.__aenter__()
@@ -68,8 +68,7 @@ class Notifications:
 
     async def get(self, name: str, default: Any = None) -> Any:
         """Return the notification `name` and remove it; `default` if there is none."""
-        await look(self._session)
-        taken = await self._take(self._labels(name))
+        taken = await self._take(name)
         return taken[-1].value if taken else default
 
     def delete(self, *names: str) -> None:
@@ -91,12 +90,11 @@ class Notifications:
 
     async def take(self, category: str | None = None) -> list[Message]:
         """Return all queued messages, or those of one category, and remove them. Oldest first."""
-        await look(self._session)
-        return await self._take(self._labels(None, category))
+        return await self._take(None, category)
 
     async def peek(self, category: str | None = None) -> list[Message]:
         """Return all queued messages, or those of one category, and leave them. Oldest first."""
-        await look(self._session)
+        await self._look()
         session, labels = self._session, self._labels(None, category)
         values = {field: notice.value for field, notice in session.outgoing.items()}
         if session.id is not None and labels.keys() - values.keys():
@@ -114,9 +112,7 @@ class Notifications:
         session.outgoing[field] = notice
 
     def _labels(self, name: str | None, category: str | None = None) -> dict[str, list[Any]]:
-        """Return the labels of what waits under `name`, or of the messages (None), by field, oldest
-        first.
-        """
+        """Return the labels of what waits under `name` (None: messages) by field, oldest first."""
         session = self._session
         session.check_loaded()
         names = (each for each in session.stored if each.startswith(WAITING))
@@ -128,36 +124,46 @@ class Notifications:
             if field not in session.unwanted and label[0] == name and category in (None, label[1])
         }
 
-    async def _take(self, labels: Mapping[str, list[Any]]) -> list[Message]:
-        outgoing = self._session.outgoing
-        own = {field: outgoing.pop(field).value for field in labels if field in outgoing}
-        stored = await _take(self._session, [field for field in labels if field not in own])
-        return _messages(labels, {**stored, **own})
+    async def _look(self) -> None:
+        """Learn of notices that came since the session was loaded, if the response has left."""
+        session = self._session
+        if session.state is State.ALIVE and session.id is not None and not session.can_set_cookie():
+            snapshot = await session.store.sessions.load(session.store.key("session", session.id))
+            found = {} if snapshot is None else snapshot.fields
+            names = {name for name in {*found, *session.stored} if name.startswith(WAITING)}
+            session.written({name: found.get(name) for name in names})
 
-
-async def _take(session: Session, fields: Sequence[str]) -> Fields:
-    """Remove stored notices, and return the values of those that nobody else has taken."""
-    if not fields or session.id is None:
-        return {}
-    # The labels go at the same time, to spare a trip. If one of the two fails, the response does,
-    # and the labels are put back.
-    labels = {field: session.stored[WAITING + field] for field in fields}
-    session.taken |= {field: Notice(label, None) for field, label in labels.items()}
-    key, gone = session.store.key("notice", session.id), dict.fromkeys(fields)
-    held, unlabelled = await asyncio.gather(
-        session.store.notifications.write(key, gone, session.ttl_s(), create=False),
-        put(session, session.id, dict.fromkeys(WAITING + field for field in fields)),
-        return_exceptions=True,
-    )
-    if isinstance(held, BaseException):
-        raise held
-    for field in fields:
-        del session.taken[field]
-    found = held or {}
-    session.taken |= {field: Notice(labels[field], value) for field, value in found.items()}
-    if isinstance(unlabelled, BaseException):
-        raise unlabelled
-    return found
+    async def _take(self, name: str | None, category: str | None = None) -> list[Message]:
+        """Remove notices, and return those that nobody else has taken."""
+        await self._look()
+        session, labels = self._session, self._labels(name, category)
+        found: dict[str, Any] = {
+            field: session.outgoing.pop(field).value
+            for field in labels
+            if field in session.outgoing
+        }
+        fields = [field for field in labels if field not in found]
+        if fields and session.id is not None:
+            # The labels go at the same time, to spare a trip. If one of the two fails, the response
+            # does, and the labels are put back.
+            old = {field: session.stored[WAITING + field] for field in fields}
+            session.taken |= {field: Notice(label, None) for field, label in old.items()}
+            key, gone = session.store.key("notice", session.id), dict.fromkeys(fields)
+            held, unlabelled = await asyncio.gather(
+                session.store.notifications.write(key, gone, session.ttl_s(), create=False),
+                put(session, session.id, dict.fromkeys(WAITING + field for field in fields)),
+                return_exceptions=True,
+            )
+            if isinstance(held, BaseException):
+                raise held
+            for field in fields:
+                del session.taken[field]
+            held = held or {}
+            session.taken |= {field: Notice(old[field], value) for field, value in held.items()}
+            if isinstance(unlabelled, BaseException):
+                raise unlabelled
+            found |= held
+        return _messages(labels, found)
 
 
 def _messages(labels: Mapping[str, list[Any]], values: Mapping[str, bytes | None]) -> list[Message]:

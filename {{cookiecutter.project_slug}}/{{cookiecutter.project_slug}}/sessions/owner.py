@@ -11,19 +11,31 @@ can be ended; if the store evicts the list, sessions in use put themselves back 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from .codec import decode_fields, encode
+from .codec import decode, decode_fields, encode
 from .dictionary import Dictionary
+from .errors import BadRecord
 from .notification import new_notice
-from .record import ENDED, MOVED, USED, Entry, deliver, entries, owner_key, write_list
+from .record import ENDED, MOVED, USED, deliver, owner_key, write_list
 from .session import Session
 from .store import Store, log
 
 _UNSTORED_S: Final = 60
 """A session is listed just before it is stored: an entry this young is left alone."""
+
+
+class _Entry(NamedTuple):
+    """One session on its owner's list. Times are in seconds since the epoch."""
+
+    handle: str
+    agent: str
+    address: str
+    since: float
+    listed: float
 
 
 class OwnedSession(NamedTuple):
@@ -58,10 +70,9 @@ class Owner:
         await self._unlist(gone)
         found = {}
         for session_id, (handle, agent, address, since, _) in listed.items():
-            last_used = used[session_id]
-            if last_used is not None:
+            if (last := used[session_id]) is not None:
                 is_current = current is not None and current.handle == handle
-                moments = datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(last_used, UTC)
+                moments = datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(last, UTC)
                 found[handle] = OwnedSession(handle, agent, address, *moments, is_current)
         return sorted(found.values(), key=lambda session: session.last_used, reverse=True)
 
@@ -100,10 +111,14 @@ class Owner:
         reached = await asyncio.gather(*map(reach, await self._entries()))
         return sum(reached)
 
-    async def _entries(self) -> dict[str, Entry]:
-        """Return the list, by session id."""
+    async def _entries(self) -> dict[str, _Entry]:
+        """Return the list, by session id. What is malformed is left out."""
         snapshot = await self._store.sessions.load(owner_key(self._store, self._user_id))
-        return {} if snapshot is None else entries(snapshot.fields)
+        found = {}
+        for session_id, raw in snapshot.fields.items() if snapshot is not None else ():
+            with contextlib.suppress(BadRecord, TypeError):
+                found[session_id] = _Entry(*decode(raw))
+        return found
 
     async def _used(self, session_id: str) -> float | None:
         """Return when a session was last used; None if it is gone."""

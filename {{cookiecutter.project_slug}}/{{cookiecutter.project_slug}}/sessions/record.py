@@ -6,15 +6,14 @@ label for each that waits, so that a page without any costs no trip to look for 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from .codec import decode, decode_fields
+from .codec import decode_fields
 from .config import SessionConfig
-from .errors import BadRecord
+from .engines import Changes
 from .store import Store
 
 OWN: Final = ":"
@@ -61,7 +60,7 @@ def owner_key(store: Store, user_id: str | int) -> str:
     return store.key("owner", hashlib.sha256(str(user_id).encode()).hexdigest())
 
 
-async def write_list(store: Store, user_id: str | int, changes: Mapping[str, bytes | None]) -> None:
+async def write_list(store: Store, user_id: str | int, changes: Changes) -> None:
     """Change the list of a user's sessions: entries by session id, None for those that go."""
     create = any(entry is not None for entry in changes.values())
     life_s = store.config.absolute_timeout
@@ -81,25 +80,6 @@ def life_s(
     left_s = idle_s - unused_s if 0 <= unused_s < idle_s else idle_s
     created: float = values[CREATED]
     return min(left_s, created + config.absolute_timeout - now)
-
-
-class Entry(NamedTuple):
-    """One session on its owner's list. Times are in seconds since the epoch."""
-
-    handle: str
-    agent: str
-    address: str
-    since: float
-    listed: float
-
-
-def entries(fields: Mapping[str, bytes]) -> dict[str, Entry]:
-    """Return the entries of an owner's list, by session id. What is malformed is left out."""
-    found = {}
-    for session_id, raw in fields.items():
-        with contextlib.suppress(BadRecord, TypeError):
-            found[session_id] = Entry(*decode(raw))
-    return found
 
 
 async def deliver(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from .config import DAY_S
 from .cookie import id_of
 from .dictionary import Dictionary
 from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, Notice, State, life_s
@@ -18,7 +20,6 @@ from .store import Store
 from .trips import commit, find, modify
 
 _NOTED_EVERY_S: Final = 60
-_DAY_S: Final = 24 * 60 * 60
 
 
 class Client(NamedTuple):
@@ -46,15 +47,11 @@ class Session(Dictionary):
         self.store = store
         self.client = client
         self.drops_if_lost = drops_if_lost
-        self.state: State | None = None
-        """None until it is loaded."""
         self.id: str | None = None
         """The hash of the token whose record was found alive, or has begun."""
         self.token = ""
         self.sets_cookie = self.clears_cookie = False
         """What the response must do with the cookie."""
-        self.closed = ""
-        """Why nothing can be changed any more; "" while it can."""
         self.outgoing: dict[str, Notice] = {}
         """Notices to store at the commit, by field; `unwanted` are stored ones that go."""
         self.unwanted: set[str] = set()
@@ -68,12 +65,11 @@ class Session(Dictionary):
     async def modify(
         self, name: str, function: Callable[[Any], object], default: object = None
     ) -> Any:
-        """Set `name` to `function(its value)`, and lose no other request's change of it.
+        """Set `name` to `function(its value, or default)` at once, and return the new value.
 
-        `function` gets the stored value, or `default`, and returns the new one. It is called again
-        if another request was faster, so it should do nothing else. What was changed before in
-        this request is saved first. Returns the new value, which is visible to others at once.
-        Raises `TypeError` if the function returns None, `SessionLost` if the session has ended.
+        Loses no other request's change of it: if one was faster, `function` is called again, so it
+        should do nothing else. What this request changed before is saved first. Raises `TypeError`
+        if the function returns None, `SessionLost` if the session has ended.
         """
         return await modify(self, name, function, default)
 
@@ -90,16 +86,12 @@ class Session(Dictionary):
 
     @property
     def last_used(self) -> datetime | None:
-        """When it was last used, as far as that is noted: once a minute, or once in a hundredth of
-        its idle limit. None if there is none yet.
-        """
+        """When it was last used, noted once a minute or once in a hundredth of its idle limit."""
         return self._moment(USED)
 
     @property
     def alias(self) -> str:
-        """What log lines call it ("-" if there is none). It leads back neither to the cookie nor
-        to the record.
-        """
+        """What log lines call it; "-" if there is none. It leads back to nothing."""
         return "-" if self.id is None else self.store.alias(self.id)
 
     @property
@@ -127,11 +119,10 @@ class Session(Dictionary):
             self.set_own(OWNER, None if user_id is None else listed)
 
     def expire(self, idle_s: float | None = None, *, persistent: bool | None = None) -> None:
-        """Give this session an idle limit of its own, in seconds, which the store enforces.
+        """Give this session an idle limit of its own; `regenerate` keeps it.
 
-        `persistent`: whether its cookie outlives the browser. None: as the settings say. Nothing
-        outlives `absolute_timeout`. `regenerate` keeps it. Raises `ValueError` for a limit that
-        cannot be kept.
+        `persistent`: whether its cookie outlives the browser. None: as the settings say. Raises
+        `ValueError` for a limit that cannot be kept: nothing outlives `absolute_timeout`.
         """
         longest = self.store.config.absolute_timeout
         if idle_s is not None and not (type(idle_s) in (int, float) and 1 <= idle_s <= longest):
@@ -144,14 +135,11 @@ class Session(Dictionary):
         self.set_own(PERSISTENT, persistent)
 
     def remember(self, days: float | None) -> None:
-        """Let the session outlive the browser, for `days` without use; None takes that back.
-
-        Raises `ValueError` for a time that cannot be kept.
-        """
+        """Let the session outlive the browser, for `days` without use; None takes that back."""
         if days is None:
             self.expire()
         else:
-            self.expire(days * _DAY_S, persistent=True)
+            self.expire(days * DAY_S, persistent=True)
 
     def regenerate(self) -> None:
         """Change the session's id at the commit; data, notifications, owner and limits stay.
@@ -255,28 +243,17 @@ class Session(Dictionary):
         limit: float = self.own(CREATED) + config.absolute_timeout
         return min(self.store.clock() + life_s, limit)
 
-    def life_s(self) -> float:
-        """Return for how many seconds the record lives on as it was loaded; 0 or less: none."""
-        return life_s(self._values, self.store.config, self.store.clock())
+    def life_s(self, *, used: float | None = None) -> float:
+        """Return for how many seconds the record lives; 0 or less: it is over. `used`: last use."""
+        return life_s(self._values, self.store.config, self.store.clock(), used=used)
 
     def ttl_s(self) -> float:
         """Return for how many seconds a record that is written now lives without use."""
-        now = self.store.clock()
-        return max(1.0, life_s(self._values, self.store.config, now, used=now))
+        return max(1.0, self.life_s(used=self.store.clock()))
 
+    @abstractmethod
     def can_set_cookie(self) -> bool:
         """Whether there is a response that can still carry a cookie."""
-        return False
-
-    def check_loaded(self) -> None:
-        if self.state is None:
-            raise RuntimeError("the session is not loaded: `await session.load()` first")
-
-    def check_open(self) -> None:
-        """Raise if a change could not be saved any more."""
-        self.check_loaded()
-        if self.closed:
-            raise RuntimeError(self.closed)
 
     def check_writable(self) -> None:
         self.check_open()

@@ -1,18 +1,17 @@
-"""A session's trips to the store: it is found, and committed by the state it is in.
+"""The other half of session.py: a session is found in the store, and committed by its state.
 
-The other half of session.py. A commit has a function for each state, and each step of it is safe to
-fail after: what leads to a record is written after the record.
+Each step of a commit is safe to fail after: what leads to a record is written after the record.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .codec import decode, encode
 from .cookie import id_of, new_token
+from .engines import Changes
 from .errors import BadRecord, SessionLost, StoreUnavailable
 from .record import (
     CREATED,
@@ -30,8 +29,6 @@ from .record import (
 
 if TYPE_CHECKING:
     from .session import Session
-
-Changes = Mapping[str, bytes | None]
 
 log = logging.getLogger(__package__)
 
@@ -110,31 +107,6 @@ async def commit(session: Session) -> None:
             await _end(session)
         case State.LOST if session.unsaved():
             _refuse(session)
-
-
-async def look(session: Session) -> None:
-    """Learn of notices that came since the session was loaded, unless the response is to come."""
-    if session.state is State.ALIVE and session.id is not None and not session.can_set_cookie():
-        snapshot = await session.store.sessions.load(session.store.key("session", session.id))
-        found = {} if snapshot is None else snapshot.fields
-        names = {name for name in {*found, *session.stored} if name.startswith(WAITING)}
-        session.written({name: found.get(name) for name in names})
-
-
-async def put_back(session: Session) -> None:
-    """Return to the store what was taken from it, because the response has failed."""
-    # Each value under a new field: a reader who came too late for the old one may be about to remove
-    # its label, and nobody would find the value again.
-    taken = {
-        field if notice.value is None else field[:-8] + secrets.token_hex(4): notice
-        for field, notice in session.taken.items()
-    }
-    session.taken = {}
-    if taken and session.id is not None:
-        try:
-            await deliver(session.store, session.id, taken)
-        except StoreUnavailable as error:
-            session.store.log_outage(error)
 
 
 async def _begin(session: Session) -> None:
@@ -271,16 +243,13 @@ async def _store(
     """
     if OWNER in fields or session.use_is_due():  # the store may have evicted the list
         await _list(session, session_id)
-    if not (session.outgoing or session.unwanted):
-        return await put(session, session_id, fields, create=create)
-    changes, outgoing, removed = dict(fields), dict(session.outgoing), set(session.unwanted)
-    values = {field: notice.value for field, notice in outgoing.items()}
-    await _write_notices(session, session_id, {**dict.fromkeys(removed), **values})
-    for field in removed:
-        changes[WAITING + field] = None
-    for field, notice in outgoing.items():
-        changes[WAITING + field] = notice.label
-    if not await put(session, session_id, changes, create=create):
+    outgoing, removed = session.outgoing.copy(), session.unwanted.copy()
+    if outgoing or removed:
+        values = {field: notice.value for field, notice in outgoing.items()}
+        await _write_notices(session, session_id, {**dict.fromkeys(removed), **values})
+        labels = {WAITING + field: notice.label for field, notice in outgoing.items()}
+        fields = {**fields, **dict.fromkeys(WAITING + field for field in removed), **labels}
+    if not await put(session, session_id, fields, create=create):
         return False
     session.unwanted -= removed
     session.outgoing = {f: each for f, each in session.outgoing.items() if f not in outgoing}

@@ -27,7 +27,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"cookies": {"samesite": "Maybe"}}, "write 'Lax', 'Strict' or 'None'"),
     ({"cookies": {"samesite": "None", "secure": False}}, "'None' without 'secure'"),
     ({"cookies": {"httponly": False}}, "httponly"),
-    ({"cookies": {"samesite": 5}}, "cookies['samesite'] is '5'"),
+    ({"cookies": {"samesite": 5}}, "cookies['samesite'] is 5: write 'Lax'"),
     ({"cookies": {"secure": "yes"}}, "cookies['secure'] is 'yes': write True or False"),
     ({"cookies": {"path": 5}}, "cookies['path'] is 5: write a path"),
     ({"cookies": {"path": "shop"}}, "cookies['path'] is 'shop': write a path"),
@@ -175,6 +175,7 @@ def test_the_defaults_are_a_day_a_month_and_two_seconds() -> None:
     config = SessionConfig.from_settings(_settings())
     assert (config.idle_timeout, config.absolute_timeout) == (24 * 3600, 30 * 24 * 3600)
     assert config.storage_timeout == 2.0
+    assert config.key_prefix == "{{cookiecutter.project_slug}}"
     assert (config.cookie.name, config.cookie.secure) == ("__Host-sid", True)
     assert (config.cookie.samesite, config.cookie.lifetime_s) == ("Lax", None)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import pickle
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -489,6 +490,18 @@ async def test_memory_forgets_a_tombstone_after_its_time() -> None:
     clock.now_s += 1
     assert await records.load("key") is None
     await create(records, "key", a=b"1")
+
+
+async def test_memory_lets_go_of_what_has_expired() -> None:
+    clock = Clock()
+    records = MemoryEngine(clock)
+    value = random.randbytes(100)
+    references = sys.getrefcount(value)
+    await create(records, "key", a=value)
+    assert sys.getrefcount(value) > references
+    clock.now_s += TTL_S
+    await records.load("another key")  # any request does, once a minute
+    assert sys.getrefcount(value) == references
 
 
 async def test_2000_random_interleavings_keep_every_promise_on_memory() -> None:

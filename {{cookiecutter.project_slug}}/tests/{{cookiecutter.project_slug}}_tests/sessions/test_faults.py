@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from tornado.web import HTTPError, RequestHandler
 
 from {{cookiecutter.project_slug}}.sessions import (
+    SessionManager,
     SessionTooLarge,
     Store,
     StoreUnavailable,
 )
 
-from .conftest import Clock, MakeBrowser, Script, run, send
+from .acts import act
+from .conftest import Clock, MakeBrowser, Routes, Script, run, send
 
 pytestmark = pytest.mark.gen_test
+
+
+class Plain(RequestHandler):
+    """Has no mixins: gives the session of a block to what a test has put here."""
+
+    does: ClassVar[Any] = None
+
+    async def get(self) -> None:
+        async with SessionManager(self) as session:
+            await act(type(self).does, session)
+
+
+@pytest.fixture
+def handlers() -> Routes:
+    return [("/", Script), ("/plain", Plain)]
 
 
 def _begin(handler: Script) -> None:
@@ -46,6 +64,50 @@ async def test_a_store_that_does_not_answer_is_a_503_and_logs_nobody_out(
         assert page.headers["Retry-After"] == "1"
         assert page.set_cookies == []
     assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
+
+
+@pytest.mark.parametrize("operation", ["load", "write"])
+async def test_a_store_that_does_not_answer_is_a_503_without_the_mixins_too(
+    store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    browser = make_browser()
+    await run(browser, _begin)
+    monkeypatch.setattr(Plain, "does", staticmethod(lambda session: session.update(name="grace")))
+    with monkeypatch.context() as patch:
+        patch.setattr(store.sessions, operation, _unavailable)
+        page = await browser.get("/plain")
+        assert (page.status, page.set_cookies) == (503, [])
+    assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
+
+
+async def test_a_message_that_could_not_be_read_waits_for_the_next_page(
+    store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = make_browser()
+    await run(browser, _begin)
+    with monkeypatch.context() as patch:
+        patch.setattr(store.notifications, "write", _unavailable)
+        assert (await run(browser, _show)).status == 503
+    assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
+
+
+async def test_a_response_that_fails_and_took_nothing_costs_no_further_trip(
+    store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = make_browser()
+    await run(browser, _begin)
+    trips: list[object] = []
+
+    async def note(*args: object, **kwargs: object) -> None:
+        trips.append(args)
+
+    def fail(handler: Script) -> None:
+        monkeypatch.setattr(store.sessions, "load", note)
+        monkeypatch.setattr(store.sessions, "write", note)
+        raise HTTPError(500)
+
+    assert (await run(browser, fail)).status == 500
+    assert trips == []
 
 
 async def test_a_visitor_whose_first_session_cannot_be_stored_gets_no_cookie(

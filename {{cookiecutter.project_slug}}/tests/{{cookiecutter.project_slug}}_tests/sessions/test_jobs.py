@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 import pytest
 from tornado.web import RequestHandler
 
-from {{cookiecutter.project_slug}}.sessions import SessionLost, SessionMixin
+from {{cookiecutter.project_slug}}.sessions import (
+    SessionLost,
+    SessionManager,
+    SessionMixin,
+    Store,
+    StoreUnavailable,
+)
 
 from .conftest import Browser, MakeBrowser, Routes, Script, run, value_of
 
@@ -37,9 +43,27 @@ class ImportHandler(SessionMixin, RequestHandler):
             session["done"] = True
 
 
+class PlainHandler(RequestHandler):
+    """Has no mixins, and starts a job that waits until it may go on."""
+
+    job: ClassVar[asyncio.Task[None]]
+    may_go_on: ClassVar[asyncio.Event]
+
+    async def get(self) -> None:
+        async with SessionManager(self) as session:
+            session["begun"] = True
+        PlainHandler.may_go_on = asyncio.Event()
+        PlainHandler.job = asyncio.create_task(self.work())
+
+    async def work(self) -> None:
+        await self.may_go_on.wait()
+        async with SessionManager(self) as session:
+            session["done"] = True
+
+
 @pytest.fixture
 def handlers() -> Routes:
-    return [("/", Script), ("/import", ImportHandler)]
+    return [("/", Script), ("/import", ImportHandler), ("/plain", PlainHandler)]
 
 
 async def test_a_job_that_runs_while_the_response_is_saved_loses_nothing(browser: Browser) -> None:
@@ -99,3 +123,18 @@ async def test_a_job_cannot_begin_a_session_which_needs_a_cookie(make_browser: M
         await in_a_block(kept[0])
     with pytest.raises(RuntimeError, match="needs a cookie"):
         await kept[0].modify("count", lambda count: count + 1, 0)
+
+
+@pytest.mark.parametrize("operation", ["load", "write"])
+async def test_a_job_without_the_mixins_learns_that_the_store_does_not_answer(
+    browser: Browser, store: Store, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    await browser.get("/plain")
+
+    async def unavailable(*args: Any, **kwargs: Any) -> None:
+        raise StoreUnavailable("the store", "no answer")
+
+    monkeypatch.setattr(store.sessions, operation, unavailable)
+    PlainHandler.may_go_on.set()
+    with pytest.raises(StoreUnavailable):
+        await PlainHandler.job

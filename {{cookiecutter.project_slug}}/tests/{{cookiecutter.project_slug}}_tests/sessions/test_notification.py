@@ -301,24 +301,56 @@ async def test_the_first_request_gives_one_id_to_session_and_notifications(
     assert await _get(browser, "b") == 2
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["before flush", "after flush"])
 async def test_reading_without_a_session_costs_no_trip(
-    make_browser: MakeBrowser, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_browser: MakeBrowser, store: Store, monkeypatch: pytest.MonkeyPatch, early: bool
 ) -> None:
-    async def unreachable(*args: object, **kwargs: object) -> Any:
-        raise AssertionError("a trip was made")
+    trips: list[object] = []
+
+    async def note(*args: object, **kwargs: object) -> None:
+        trips.append(args)
 
     for call in ("load", "write", "end"):
         for records in (store.sessions, store.notifications):
-            monkeypatch.setattr(records, call, unreachable)
+            monkeypatch.setattr(records, call, note)
 
     async def read(handler: Script) -> None:
+        if not early:
+            await handler.flush()
         assert await handler.notifications.take() == []
         assert await handler.notifications.peek() == []
         assert await handler.notifications.get("a") is None
+        handler.finish("read")
 
     Script.does = staticmethod(read)
     page = await make_browser().get("/")
-    assert (page.status, page.set_cookies) == (200, [])
+    assert (page.text, page.set_cookies) == ("read", [])
+    assert trips == []
+
+
+async def test_looking_for_messages_where_none_waits_costs_no_trip(
+    make_browser: MakeBrowser, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = make_browser()
+    await _add(browser, "read before")
+    assert await _take(browser) == ["read before"]
+    trips: list[object] = []
+
+    async def note(*args: object, **kwargs: object) -> None:
+        trips.append(args)
+
+    for call in ("load", "write", "end"):
+        monkeypatch.setattr(store.notifications, call, note)
+
+    async def look(handler: Script) -> None:
+        assert await handler.notifications.peek() == []
+        assert await handler.notifications.take() == []
+        assert await handler.notifications.get("a") is None
+        handler.finish("nothing")
+
+    Script.does = staticmethod(look)
+    assert (await browser.get("/")).text == "nothing"
+    assert trips == []
 
 
 async def test_a_value_that_would_not_come_back_is_refused_where_it_is_set(

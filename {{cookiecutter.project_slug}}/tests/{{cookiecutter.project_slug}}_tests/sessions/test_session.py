@@ -94,6 +94,23 @@ async def test_a_response_of_500_saves_nothing(make_browser: MakeBrowser) -> Non
     assert await value_of(browser, "a") == 1
 
 
+@pytest.mark.parametrize(("status", "kept"), [(499, 1), (500, "absent")])
+async def test_a_block_without_the_mixin_that_raises_saves_below_500(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, status: int, kept: object
+) -> None:
+    browser = make_browser()
+
+    async def fail(handler: Plain) -> None:
+        async with SessionManager(handler) as session:
+            session["a"] = 1
+            raise HTTPError(status)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Plain, "get", fail)
+        assert (await browser.get("/plain")).status == status
+    assert await value_of(browser, "a") == kept
+
+
 async def test_writing_after_finish_is_still_refused(make_browser: MakeBrowser) -> None:
     def respond(handler: Script) -> None:
         handler.session["a"] = 1
@@ -116,6 +133,37 @@ async def test_regenerate_changes_the_id_and_keeps_the_data(make_browser: MakeBr
     assert await value_of(browser, "a") == 1
     browser.cookies = old
     assert await value_of(browser, "a") == "absent"
+
+
+async def test_regenerate_keeps_what_others_stored_meanwhile(make_browser: MakeBrowser) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.update(changed=[1], kept=1, removed=1))
+    other = make_browser()
+    other.cookies.update(browser.cookies)
+    loaded, go_on = asyncio.Event(), asyncio.Event()
+
+    async def regenerate(handler: Script) -> None:
+        assert handler.session["changed"] == [1]
+        loaded.set()
+        await go_on.wait()
+        handler.session["own"] = 1
+        handler.session.regenerate()
+        for _ in range(2):
+            await handler.session.save()
+
+    regenerating = asyncio.ensure_future(run(browser, regenerate))
+    await loaded.wait()
+
+    def change(handler: Script) -> None:
+        handler.session.update(changed=[1, 2], new=2)
+        del handler.session["removed"]
+
+    await run(other, change)
+    go_on.set()
+    await regenerating
+    held: list[dict[str, Any]] = []
+    await run(browser, lambda handler: held.append(dict(handler.session)))
+    assert held == [{"changed": [1, 2], "kept": 1, "new": 2, "own": 1}]
 
 
 async def test_19_destroy_ends_the_session_and_clears_the_cookie(make_browser: MakeBrowser) -> None:

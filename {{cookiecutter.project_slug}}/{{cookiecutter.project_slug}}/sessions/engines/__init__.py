@@ -4,7 +4,7 @@ To add a store: subclass `Engine`, list the class in `ENGINES`, and run tests/se
 on it.
 """
 
-from .base import Engine, Fields, Snapshot
+from .base import Changes, Engine, Fields, Snapshot
 from .memcached import MemcachedEngine  # engine: memcached
 from .memory import MemoryEngine
 from .redis import RedisEngine  # engine: redis
@@ -16,4 +16,4 @@ ENGINES: dict[str, type[Engine]] = {
     "redis": RedisEngine,  # engine: redis
 }
 
-__all__ = ["ENGINES", "Engine", "Fields", "Snapshot"]
+__all__ = ["ENGINES", "Changes", "Engine", "Fields", "Snapshot"]

@@ -15,10 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
+import msgspec
+
 from ..errors import StoreUnavailable
 
 Fields = dict[str, bytes]
 """A record's content by field name. A name is any text, a value any bytes."""
+Changes = Mapping[str, bytes | None]
+"""What to write, by field name; None removes the field."""
 
 TOMBSTONE_S: Final = 60.0
 """How long an ended record cannot be created again: longer than the slowest request."""
@@ -69,11 +73,11 @@ class Engine(ABC):
     async def write(
         self,
         key: str,
-        changes: Mapping[str, bytes | None],
+        changes: Changes,
         ttl: float,
         *,
         create: bool,
-        expect: Mapping[str, bytes | None] | None = None,
+        expect: Changes | None = None,
         seen: Any = None,
     ) -> Fields | None:
         """Merge `changes` into the record, and let it live for `ttl` seconds, in one atomic step.
@@ -162,8 +166,17 @@ def unknown_names(where: str, given: Iterable[str], known: Iterable[str]) -> lis
     return faults
 
 
+def fits(value: object, kind: Any) -> bool:
+    """Return whether a setting has this type, as msgspec checks it: a bool is not an int."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def updated(
-    fields: Fields, changes: Mapping[str, bytes | None], expect: Mapping[str, bytes | None] | None
+    fields: Fields, changes: Changes, expect: Changes | None
 ) -> tuple[Fields, Fields] | None:
     """Return `fields` with `changes`, and what the removed ones held; None if `expect` fails."""
     if expect and any(fields.get(name) != value for name, value in expect.items()):

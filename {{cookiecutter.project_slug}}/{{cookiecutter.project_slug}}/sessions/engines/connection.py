@@ -22,25 +22,29 @@ Node = TypeVar("Node", bound=Hashable)
 _REST_S: Final = 0.5
 """How long a node that could not be reached is left alone; its requests fail at once."""
 _SILENCE: Final = 0.25
-"""The part of `timeout_s` after which a silent connection counts as forgotten (see `request`)."""
+"""The part of `timeout_s` after which a silent connection counts as forgotten by a firewall."""
+
+_Home = tuple[int, asyncio.AbstractEventLoop]
 
 
-class Unanswered(StoreUnavailable):
-    """A read got no reply, and may be asked again on another connection."""
-
-
-class _Pending(NamedTuple):
-    """A request under way; the times are those of the event loop's clock."""
+class Request(NamedTuple):
+    """A request under way."""
 
     reply: asyncio.Future[Any]
+    command: bytes
     question: Any
-    sent: float
+    """What the engine's connection needs to recognize the reply."""
     due: float
+    """When it fails, on the clock of the event loop."""
     repeatable: bool
+    """It changes nothing: if the connection is lost or forgotten, it is asked on another one."""
 
 
 class Connection(ABC):
     """One connection, from its opening to its end; after that, make another one."""
+
+    repeat: Callable[[Request], None]
+    """Asks once more on another connection; set by `Connections`."""
 
     def __init__(self, address: str, timeout_s: float) -> None:
         self.address = address
@@ -50,13 +54,14 @@ class Connection(ABC):
         """When its node may be tried again, on the clock of the event loop."""
         self.cause = self.cure = ""
         """Why it is down, as in `StoreUnavailable`."""
-        self._timeout_s = timeout_s
         self.loop = asyncio.get_running_loop()
+        self._timeout_s = timeout_s
         self._opened = self._ending = False
         self._heard = 0.0
+        """When the last reply came, or the oldest request left if that was later."""
         self._outgoing: list[bytes] = []
         self._has_outgoing = asyncio.Event()
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[Request] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self.task = self.loop.create_task(self._run())
 
@@ -80,27 +85,74 @@ class Connection(ABC):
     def _answers(self, reply: Any, question: Any) -> bool:
         """Return whether `reply` can be the reply to `question`."""
 
-    def request(
-        self, command: bytes, question: Any, due: float, *, repeatable: bool = False
-    ) -> asyncio.Future[Any]:
-        """Send `command` and return the future reply; it fails with `StoreUnavailable` at `due`.
-
-        A `repeatable` request changes nothing. If the connection fails, or stays silent for a
-        quarter of the time, as one does that a firewall has forgotten, it raises `Unanswered`.
-        """
-        reply: asyncio.Future[Any] = self.loop.create_future()
-        self._pending.append(_Pending(reply, question, self.loop.time(), due, repeatable))
-        if self._timer is None or self._timer.when() > due:
+    def send(self, request: Request) -> None:
+        """Send the request with the rest of this tick."""
+        if not self._pending:
+            self._heard = self.loop.time()
+        self._pending.append(request)
+        if self._timer is None or self._timer.when() > request.due:
             self._set_timer()
-        self.send(command)
-        return reply
-
-    def send(self, command: bytes) -> None:
-        """Send `command` with the rest of this tick."""
-        self._outgoing.append(command)
+        self._outgoing.append(request.command)
         self._has_outgoing.set()
 
-    async def flush(self) -> None:
+    def mark_down(
+        self, cause: str, cure: str = "", *, rest: bool = False, repeat: bool = False
+    ) -> None:
+        """Drop the connection and fail every pending request; `repeat`: ask reads on another one.
+
+        `rest`: another connection to this node would fare no better for now.
+        """
+        self.cause, self.cure = self.cause or cause, self.cure or cure
+        self.down = True
+        if rest:
+            self.rests_until = self.loop.time() + _REST_S
+        if self._timer is not None:
+            self._timer.cancel()
+        pending, self._pending = self._pending, deque()
+        for each in pending:
+            if repeat and each.repeatable:
+                self.repeat(each._replace(repeatable=False))
+            elif not each.reply.done():
+                each.reply.set_exception(StoreUnavailable(self.address, self.cause, self.cure))
+        if not self._ending:  # a second cancel would interrupt the disconnecting
+            self._ending = True
+            self.task.cancel()
+
+    async def close(self) -> None:
+        """Wait for the requests under way, then hang up."""
+        self.down = True
+        if under_way := [each.reply for each in self._pending if not each.reply.done()]:
+            await asyncio.wait(under_way)
+        self.mark_down("closed")
+        await asyncio.wait([self.task])
+
+    async def _run(self) -> None:
+        writer = None
+        try:
+            await self._connect()
+            self._opened = True
+            writer = self.loop.create_task(self._flush())
+            while True:
+                self._deliver(await self._read())
+        except StoreUnavailable as error:
+            self._ending = True
+            self.mark_down(error.cause, error.cure, rest=True)
+        except Exception as error:
+            self._ending = True
+            if not isinstance(error, OSError | ValueError):
+                log.exception("an engine failed in a way it should not")
+            # Lost after it was open: the server was restarted, most likely.
+            lost = self._opened and isinstance(error, OSError)
+            self.mark_down(str(error) or repr(error), rest=not self._opened, repeat=lost)
+        finally:
+            self._ending = True
+            self.mark_down("closed")  # if the event loop ends; otherwise it is down already
+            if writer is not None:
+                writer.cancel()
+                await asyncio.wait([writer])
+            await self._disconnect()
+
+    async def _flush(self) -> None:
         """Write what is outgoing, as long as the connection lives."""
         try:
             while True:
@@ -112,122 +164,46 @@ class Connection(ABC):
         except (OSError, RuntimeError) as error:  # RuntimeError: the transport is closing
             self.mark_down(str(error))
 
-    def mark_down(self, cause: str, cure: str = "", *, rest: bool = False) -> None:
-        """Drop the connection and fail every pending request.
-
-        `rest`: another connection to this node would fare no better for now.
-        """
-        self._fail(cause, cure, rest=rest)
-        self._hang_up()
-
-    def retire(self) -> None:
-        """Take no more requests, wait for the replies to those under way, then hang up.
-
-        Reads are asked again elsewhere, rather than waited for.
-        """
-        self.down = True
-        for each in self._pending:
-            if each.repeatable and not each.reply.done():
-                each.reply.set_exception(Unanswered(self.address, "no reply yet"))
-        if not self._pending:
-            self._hang_up()
-
-    async def close(self) -> None:
-        """Wait for the requests under way, then hang up."""
-        self.down = True
-        if under_way := [each.reply for each in self._pending if not each.reply.done()]:
-            await asyncio.wait(under_way)
-        self.mark_down("closed")
-        await asyncio.wait([self.task])
-
-    def _hang_up(self) -> None:
-        if not self._ending:  # a second cancel would interrupt the disconnecting
-            self._ending = True
-            self.task.cancel()
-
-    async def _run(self) -> None:
-        writer = None
-        try:
-            await self._connect()
-            self._opened = True
-            writer = self.loop.create_task(self.flush())
-            while True:
-                self._deliver(await self._read())
-        except StoreUnavailable as error:
-            self._fail(error.cause, error.cure, rest=True)
-        except ValueError as error:
-            self._fail(str(error), rest=not self._opened)
-        except (OSError, EOFError) as error:
-            # Lost after it was open: the server was restarted, most likely. Connect again at once.
-            cause = str(error) or "the connection was closed"
-            self._fail(cause, rest=not self._opened, lost=self._opened)
-        except asyncio.CancelledError:  # by mark_down, or because the event loop ends
-            self._fail("closed")
-            raise
-        except Exception as error:
-            log.exception("an engine failed in a way it should not")
-            self._fail(f"{type(error).__name__}: {error}")
-        finally:
-            self._ending = True
-            if writer is not None:
-                writer.cancel()
-                await asyncio.wait([writer])
-            await self._disconnect()
-
     def _deliver(self, reply: Any) -> None:
         if not self._pending:
             raise ValueError("a reply without a request")
-        if not self._answers(reply, self._pending[0].question):
+        request = self._pending[0]
+        if not self._answers(reply, request.question):
             raise ValueError("a reply to another request")
+        self._pending.popleft()
         self._heard = self.loop.time()
-        pending = self._pending.popleft()
-        if not pending.reply.done():  # done: the caller was cancelled, or asks elsewhere
-            pending.reply.set_result(reply)
+        if not request.reply.done():  # done: the caller was cancelled
+            request.reply.set_result(reply)
         if self.down and not self._pending:
-            self._hang_up()
-
-    def _fail(self, cause: str, cure: str = "", *, rest: bool = False, lost: bool = False) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self.cause, self.cure = self.cause or cause, self.cure or cure
-        self.down = True
-        if rest:
-            self.rests_until = self.loop.time() + _REST_S
-        pending, self._pending = self._pending, deque()
-        for each in pending:
-            if not each.reply.done():
-                error = Unanswered if each.repeatable and lost else StoreUnavailable
-                each.reply.set_exception(error(self.address, self.cause, self.cure))
+            self.mark_down("closed")
 
     def _set_timer(self) -> None:
         """Set the timer for when a request is due, or the silence may have become too long."""
         if self._timer is not None:
             self._timer.cancel()
-        now = self.loop.time()
-        at = min(now + self._timeout_s * _SILENCE, *(each.due for each in self._pending))
+        silence_ends = self.loop.time() + self._timeout_s * _SILENCE
+        at = min(silence_ends, *(each.due for each in self._pending))
         self._timer = self.loop.call_at(at, self._check)
 
     def _check(self) -> None:
+        """Timer callback: drop the connection if a request is due.
+
+        If it is silent, take no more requests, and ask reads again on another connection.
+        """
         self._timer = None
-        if not self._pending:
-            return
         now = self.loop.time()
-        silent_s = now - max(self._heard, self._pending[0].sent)
-        if min(each.due for each in self._pending) <= now:
+        if any(each.due <= now for each in self._pending):
             self.mark_down(f"no reply within {self._timeout_s:g} s", rest=True)
-            return
-        forgotten = self._opened and not self.down and silent_s >= self._timeout_s * _SILENCE
-        if forgotten and any(each.repeatable for each in self._pending):
-            self.retire()
-        self._set_timer()
-
-
-class _Home(NamedTuple):
-    """The connections of one event loop."""
-
-    by_node: dict[Any, Connection]
-    alive: set[Connection]
-    """Those that still wait for replies, although another has taken their place, among them."""
+        elif self._pending:
+            is_silent = self._opened and now - self._heard >= self._timeout_s * _SILENCE
+            if is_silent and not self.down and any(each.repeatable for each in self._pending):
+                self.down, nobody = True, self.loop.create_future()
+                nobody.cancel()  # waits for the reply here
+                for at, each in enumerate(self._pending):
+                    if each.repeatable:
+                        self._pending[at] = each._replace(reply=nobody)
+                        self.repeat(each._replace(repeatable=False))
+            self._set_timer()
 
 
 class Connections(Generic[Node]):
@@ -237,49 +213,45 @@ class Connections(Generic[Node]):
         self._connect = connect
         # After a fork both processes hold the same sockets. The child leaves those to its parent,
         # and does not even close them, which would disturb the parent's event loop.
-        self._homes: dict[tuple[int, asyncio.AbstractEventLoop], _Home] = {}
+        self._current: dict[tuple[_Home, Node], Connection] = {}
+        self._alive: dict[Connection, _Home] = {}
+        """With those that still wait for replies, although another has taken their place."""
+
+    def request(
+        self, node: Node, command: bytes, question: Any, due: float, *, repeatable: bool = False
+    ) -> asyncio.Future[Any]:
+        """Send `command` and return the future reply; it fails with `StoreUnavailable` at `due`."""
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._send(node, Request(reply, command, question, due, repeatable))
+        return reply
 
     def to(self, node: Node) -> Connection:
         """Return the connection to `node`. Raises `StoreUnavailable` if that is known to fail."""
-        home = self._home()
-        connection = home.by_node.get(node)
+        home = os.getpid(), asyncio.get_running_loop()
+        connection = self._current.get((home, node))
         if connection is None or connection.down:
             if connection is not None and connection.rests_until > connection.loop.time():
                 raise StoreUnavailable(connection.address, connection.cause, connection.cure)
-            connection = home.by_node[node] = self._connect(node)
-            home.alive.add(connection)
-            connection.task.add_done_callback(partial(_forget, home, connection))
+            for key in [key for key in self._current if key[0][1].is_closed()]:
+                self._alive.pop(self._current.pop(key), None)
+            connection = self._current[home, node] = self._connect(node)
+            connection.repeat = partial(self._send, node)
+            self._alive[connection] = home
+            connection.task.add_done_callback(partial(self._forget, connection))
         return connection
-
-    async def request(
-        self,
-        node: Node,
-        command: bytes,
-        question: Any,
-        due: float,
-        *,
-        repeatable: bool = False,
-    ) -> Any:
-        """Return the reply of `node`. What is `repeatable` is asked once more if need be."""
-        try:
-            return await self.to(node).request(command, question, due, repeatable=repeatable)
-        except Unanswered:
-            return await self.to(node).request(command, question, due)
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
-        await asyncio.gather(*(connection.close() for connection in self._home().alive))
+        here = os.getpid(), asyncio.get_running_loop()
+        alive = [connection for connection, home in self._alive.items() if home == here]
+        await asyncio.gather(*(connection.close() for connection in alive))
 
-    def _home(self) -> _Home:
-        key = (os.getpid(), asyncio.get_running_loop())
-        home = self._homes.get(key)
-        if home is None:
-            for process, loop in list(self._homes):
-                if process == key[0] and loop.is_closed():
-                    del self._homes[process, loop]
-            home = self._homes[key] = _Home({}, set())
-        return home
+    def _send(self, node: Node, request: Request) -> None:
+        if not request.reply.done():  # done: the caller was cancelled
+            try:
+                self.to(node).send(request)
+            except StoreUnavailable as error:
+                request.reply.set_exception(error)
 
-
-def _forget(home: _Home, connection: Connection, task: asyncio.Task[None]) -> None:
-    home.alive.discard(connection)
+    def _forget(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        self._alive.pop(connection, None)

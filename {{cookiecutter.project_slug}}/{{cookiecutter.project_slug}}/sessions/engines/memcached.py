@@ -16,6 +16,7 @@ import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ import msgspec
 from ..errors import SessionTooLarge, StoreUnavailable
 from .base import (
     TOMBSTONE_S,
+    Changes,
     Engine,
     Fields,
     Share,
@@ -42,19 +44,17 @@ _RELATIVE_S: Final = 30 * 24 * 60 * 60
 """memcached reads a longer time to live as a date."""
 _PLAIN: Final = re.compile(r"[!-~]{1,250}")
 _DEFAULT: Final = ("localhost:11211",)
-
-
-class _Record(msgspec.Struct, array_like=True):
-    """What lies under a key. A tombstone has a reason in `ended`, and no fields."""
-
-    fields: Fields
-    ended: str | None = None
+_SERVER: Final = (
+    "write 'host:port', 'inet6:[host]:port', 'unix:/path', or one of them with a weight, as in "
+    "('host:port', 2)"
+)
 
 
 class _Found(NamedTuple):
-    """What lies under a key: None if this package did not write it; and the number for a `cas`."""
+    """What lies under a key. With neither fields nor `ended`: nothing of this package."""
 
-    record: _Record | None
+    fields: Fields
+    ended: str | None
     cas: bytes
 
 
@@ -65,29 +65,30 @@ class MemcachedEngine(Engine):
         self, servers: Sequence[Any], timeout_s: float, *, max_item_bytes: int = _ITEM_BYTES
     ) -> None:
         """`servers` as python-memcached takes them; see `faults`."""
-        self._servers = parsed(servers)
+        self._servers = [parsed(each) for each in servers]
         self.address = f"memcached://{','.join(server.name for server in self._servers)}"
         self._timeout_s = timeout_s
         self._limit_bytes = max_item_bytes - _HEADER_BYTES
-        self._connections = Connections(self._connect)
+        self._connections = Connections(partial(MemcachedConnection, timeout_s=timeout_s))
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
         faults = unknown_names("storage", storage, ("servers", "max_item_bytes"))
-        servers = storage.get("servers", _DEFAULT)
+        servers, names = storage.get("servers", _DEFAULT), set()
         if not isinstance(servers, list | tuple) or not servers:
             faults.append(f"storage['servers'] is {servers!r}: write a list: ['localhost:11211']")
-        else:
-            faults += [fault for server in servers if (fault := _server_fault(server))]
-            names = [
-                each[0] if isinstance(each, list | tuple) and each else each for each in servers
-            ]
-            faults += [
-                f"storage['servers'] names {name!r} twice: write ({name!r}, 2) for a larger share"
-                for position, name in enumerate(names)
-                if name in names[:position]
-            ]
+            servers = []
+        for each in servers:
+            try:
+                name = parsed(each).name
+            except ValueError:
+                faults.append(f"storage['servers'] names {each!r}: {_SERVER}")
+                continue
+            if name in names:
+                larger = f"write ({name!r}, 2) for a larger share"
+                faults.append(f"storage['servers'] names {name!r} twice: {larger}")
+            names.add(name)
         most = storage.get("max_item_bytes", _ITEM_BYTES)
         if type(most) is not int or most <= _HEADER_BYTES:
             faults.append(
@@ -103,39 +104,36 @@ class MemcachedEngine(Engine):
 
     async def load(self, key: str) -> Snapshot | None:
         found = await self._get(key, self._due())
-        if found is None or found.record is None:
+        if found is None or not (found.fields or found.ended is not None):
             return None
-        return Snapshot(dict(found.record.fields), found, found.record.ended)
+        return Snapshot(dict(found.fields), found, found.ended)
 
     async def write(
         self,
         key: str,
-        changes: Mapping[str, bytes | None],
+        changes: Changes,
         ttl: float,
         *,
         create: bool,
-        expect: Mapping[str, bytes | None] | None = None,
+        expect: Changes | None = None,
         seen: Any = None,
     ) -> Fields | None:
         """See `Engine.write`. `ttl` is rounded up to whole seconds."""
         due = self._due()
-        async with self._lock(key, due):
-            found: _Found | None = seen or await self._get(key, due)
-            certain = seen is None
+        async with self._lock(key, due) as is_old:
+            certain = is_old or seen is None
+            found: _Found | None = await self._get(key, due) if certain else seen
             while True:
-                record = found.record if found else None
-                change = None
-                if record is None or record.ended is None:
-                    fields = record.fields if record else {}
-                    change = updated(fields, changes, expect) if record or create else None
-                if change is None:
-                    if certain:
-                        return None
-                else:
+                fields, change = found.fields if found else {}, None
+                if (fields or create) and (found is None or found.ended is None):
+                    change = updated(fields, changes, expect)
+                if change is not None:
                     after, removed = change
                     nothing = found is None and not after
-                    if nothing or await self._store(key, _Record(after), ttl, found, due):
+                    if nothing or await self._store(key, after, None, ttl, found, due):
                         return removed
+                elif certain:
+                    return None
                 found, certain = await self._get(key, due), True
 
     async def end(self, key: str, why: str) -> Fields:
@@ -143,17 +141,17 @@ class MemcachedEngine(Engine):
         async with self._lock(key, due):
             while True:
                 found = await self._get(key, due)
-                record = found.record if found else None
-                if record and record.ended is not None:
+                if found and found.ended is not None:
                     return {}
                 try:
-                    stored = await self._store(key, _Record({}, why), TOMBSTONE_S, found, due)
+                    stored = await self._store(key, {}, why, TOMBSTONE_S, found, due)
                 except StoreUnavailable as error:
                     if "out of memory" not in error.cause:
                         raise
-                    return await self._expire(key, due)  # a logout must not fail for that
+                    # A logout must not fail for that: expire the record, which takes no memory.
+                    found, stored = await self._get(key, due, "gats -1"), True
                 if stored:
-                    return record.fields if record else {}
+                    return found.fields if found else {}
 
     async def _shares(self, prefix: str, within_s: float) -> list[Share]:
         keys: dict[Server, str] = {}
@@ -168,12 +166,13 @@ class MemcachedEngine(Engine):
         await self._connections.close()
 
     @contextlib.asynccontextmanager
-    async def _lock(self, key: str, due: float) -> AsyncIterator[None]:
-        """Let the changes of one record in this process wait for each other.
+    async def _lock(self, key: str, due: float) -> AsyncIterator[bool]:
+        """Let the changes of one record in this process wait for each other; True: it had to.
 
         Without it N of them would take N * N / 2 trips, as all but one lose each round.
         """
         lock = self._locks.setdefault(key, asyncio.Lock())
+        waits = lock.locked()
         try:
             async with asyncio.timeout_at(due):
                 await lock.acquire()
@@ -181,25 +180,31 @@ class MemcachedEngine(Engine):
             cause = f"the record was busy for {self._timeout_s:g} s"
             raise StoreUnavailable(self.address, cause) from None
         try:
-            yield
+            yield waits
         finally:
             lock.release()
 
-    async def _get(self, key: str, due: float) -> _Found | None:
-        reply = await self._ask(self._server(key), "gets", _name(key), due, repeatable=True)
-        return _Found(_record(reply), reply.cas) if isinstance(reply, Item) else None
+    async def _get(self, key: str, due: float, verb: str = "gets") -> _Found | None:
+        item = await self._ask(self._server(key), verb, _name(key), due)
+        return _found(item) if isinstance(item, Item) else None
 
     async def _store(
-        self, key: str, record: _Record, ttl: float, found: _Found | None, due: float
+        self,
+        key: str,
+        fields: Fields,
+        ended: str | None,
+        ttl: float,
+        found: _Found | None,
+        due: float,
     ) -> bool:
-        """Put `record` in the place of `found`. Returns False if something else is there by now."""
-        data = _encoder.encode(record)
+        """Put a record in the place of `found`. Returns False if something else is there by now."""
+        data = _encoder.encode((fields, ended))
         if len(data) > self._limit_bytes:
             raise SessionTooLarge(len(data), self._limit_bytes)
         # A record without fields expires at once: a delete that compares.
-        life = _exptime(ttl) if record.fields or record.ended is not None else -1
+        life = _exptime(ttl) if fields or ended is not None else -1
         verb, number = ("cas", f" {found.cas.decode()}") if found else ("add", "")
-        rest = f" 0 {life} {len(data)}{number}\r\n".encode() + data + b"\r\n"
+        rest = b" 0 %d %d%b\r\n%b\r\n" % (life, len(data), number.encode(), data)
         line: bytes = await self._ask(self._server(key), verb, _name(key), due, rest)
         if b"too large" in line:
             raise SessionTooLarge(len(data), self._limit_bytes)
@@ -208,28 +213,14 @@ class MemcachedEngine(Engine):
             raise StoreUnavailable(self.address, line.decode(errors="replace"), cure)
         return line == b"STORED"
 
-    async def _expire(self, key: str, due: float) -> Fields:
-        """Remove the record and return it, in one step that takes no memory."""
-        reply = await self._ask(self._server(key), "gats -1", _name(key), due)
-        record = _record(reply) if isinstance(reply, Item) else None
-        return record.fields if record else {}
-
-    async def _ask(
-        self,
-        server: Server,
-        verb: str,
-        name: str,
-        due: float,
-        rest: bytes = b"\r\n",
-        *,
-        repeatable: bool = False,
-    ) -> Any:
-        """Return the reply of `server`: an item, or a line."""
-        command = f"{verb} {name}".encode() + rest
+    def _ask(
+        self, server: Server, verb: str, name: str, due: float, rest: bytes = b"\r\n"
+    ) -> asyncio.Future[Any]:
+        """Return the future reply of `server`: an item, or a line."""
+        command = (f"{verb} {name}" if name else verb).encode() + rest
+        reads = verb in ("gets", "version")
         question = (verb, name.encode())
-        return await self._connections.request(
-            server, command, question, due, repeatable=repeatable
-        )
+        return self._connections.request(server, command, question, due, repeatable=reads)
 
     def _server(self, key: str) -> Server:
         """Return the server of a visitor, whose keys have the last part in common.
@@ -241,29 +232,23 @@ class MemcachedEngine(Engine):
         visitor = key.rpartition(":")[2]
         return max(self._servers, key=lambda server: _score(server, visitor))
 
-    def _connect(self, server: Server) -> MemcachedConnection:
-        return MemcachedConnection(server, self._timeout_s)
-
     def _due(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(_Record)
+_decoder: Final = msgspec.msgpack.Decoder(tuple[Fields, str | None])
 
 
-def _record(item: Item) -> _Record | None:
-    """Return the record in an item; None, with a line in the log, if it holds something else.
-
-    Other flags than 0 stand for pickled or compressed values, which are not looked into.
-    """
+def _found(item: Item) -> _Found:
+    """Return what is in an item. Flags other than 0 stand for pickles, which are not looked into."""
     try:
         if item.flags != b"0":
-            raise msgspec.DecodeError(f"flags {item.flags!r}")
-        return _decoder.decode(item.value)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise ValueError(f"flags {item.flags!r}")
+        return _Found(*_decoder.decode(item.value), item.cas)
+    except (ValueError, RecursionError) as error:
         log.warning("ignored a record that this package did not write: %s", error)
-        return None
+        return _Found({}, None, item.cas)
 
 
 def _exptime(ttl: float) -> int:
@@ -283,23 +268,3 @@ def _score(server: Server, visitor: str) -> float:
     """Return how strongly `server` attracts `visitor`; the logarithm makes the weights exact."""
     digest = hashlib.blake2b(f"{server.name}|{visitor}".encode(), digest_size=8).digest()
     return server.weight / -math.log((int.from_bytes(digest) + 0.5) / 2**64)
-
-
-def _server_fault(server: Any) -> str | None:
-    """Return what is wrong with one of `servers`."""
-    weight: Any = 1
-    address = server
-    if isinstance(server, list | tuple) and len(server) == 2:
-        address, weight = server
-    fault = (
-        f"storage['servers'] names {server!r}: write 'host:port', 'inet6:[host]:port', "
-        "'unix:/path', or one of them with a weight, as in ('host:port', 2)"
-    )
-    if not isinstance(address, str) or type(weight) is not int or weight < 1:
-        return fault
-    try:
-        (found,) = parsed([address])
-    except ValueError:
-        return fault
-    port = found.address[1] if isinstance(found.address, tuple) else 1
-    return None if found.address and 0 < port < 65536 else fault

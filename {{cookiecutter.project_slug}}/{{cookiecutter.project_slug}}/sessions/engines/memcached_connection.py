@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import memcache  # type: ignore[import-untyped]  # it has no types
@@ -48,19 +47,19 @@ class Server(NamedTuple):
     weight: int
 
 
-def parsed(servers: Iterable[Any]) -> list[Server]:
-    """Return the servers as python-memcached reads them. Raises `ValueError`."""
-    client = memcache.Client([tuple(each) if isinstance(each, list) else each for each in servers])
-    hosts = [(host.address, host) for host in client.servers]
-    return [
-        Server(
-            address if isinstance(address, str) else ":".join(map(str, address)),
-            host.family,
-            address,
-            host.weight,
-        )
-        for address, host in hosts
-    ]
+def parsed(server: Any) -> Server:
+    """Return a server as python-memcached reads it. Raises `ValueError` if it cannot be one."""
+    given, weight = server if isinstance(server, list | tuple) else (server, 1)
+    if not isinstance(given, str) or type(weight) is not int or weight < 1:
+        raise ValueError(server)
+    host = memcache.Client([(given, weight)]).servers[0]
+    if isinstance(host.address, str):
+        name, port = host.address, 1
+    else:
+        name, port = ":".join(map(str, host.address)), host.address[1]
+    if not name or not 0 < port < 65536:
+        raise ValueError(server)
+    return Server(name, host.family, host.address, weight)
 
 
 class MemcachedConnection(Connection):
@@ -99,7 +98,7 @@ class MemcachedConnection(Connection):
         assert self._streams is not None
         while (reply := self._parse()) is None:
             if not (data := await self._streams[0].read(1 << 16)):
-                raise EOFError
+                raise ConnectionError("the connection was closed")
             self._data, self._at = self._data[self._at :] + data, 0
         return reply
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 from ..errors import ConfigurationError
-from .base import TOMBSTONE_S, Engine, Fields, Snapshot, updated
+from .base import TOMBSTONE_S, Changes, Engine, Fields, Snapshot, updated
 
 _SWEEP_EVERY_S: Final = 60
 
@@ -45,11 +45,11 @@ class MemoryEngine(Engine):
     async def write(
         self,
         key: str,
-        changes: Mapping[str, bytes | None],
+        changes: Changes,
         ttl: float,
         *,
         create: bool,
-        expect: Mapping[str, bytes | None] | None = None,
+        expect: Changes | None = None,
         seen: Any = None,
     ) -> Fields | None:
         found = self._find(key)

@@ -14,7 +14,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from ..errors import StoreUnavailable
-from .base import TOMBSTONE_S, Engine, Fields, Share, Snapshot, log, new_key
+from .base import TOMBSTONE_S, Changes, Engine, Fields, Share, Snapshot, log, new_key
 from .connection import Connections
 from .redis_connection import RedisConnection, cause_and_cure, first
 from .redis_sentinel import Node
@@ -83,7 +83,6 @@ class RedisEngine(Engine):
         """`options` are those of `storage`, the `url` taken apart: see `redis_settings.flat`."""
         rest = dict(options)
         self._cluster = rest.pop("cluster", False)
-        self._sentinel = rest.pop("sentinel", None)
         server = (rest.pop("host", "localhost"), rest.pop("port", 6379))
         self._nodes: list[Node] = [(host, int(port)) for host, port in rest.pop("nodes", [server])]
         self._slots: list[tuple[int, Node]] = []
@@ -94,8 +93,8 @@ class RedisEngine(Engine):
         self.address = f"{scheme}://{self._nodes[0][0]}:{self._nodes[0][1]}"
         if "unix_socket_path" in rest:
             self.address = f"unix://{rest['unix_socket_path']}"
-        if self._sentinel:
-            self.address = f"redis service {self._sentinel['service']}"
+        if rest.get("sentinel"):
+            self.address = f"redis service {rest['sentinel']['service']}"
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
@@ -127,25 +126,22 @@ class RedisEngine(Engine):
     async def write(
         self,
         key: str,
-        changes: Mapping[str, bytes | None],
+        changes: Changes,
         ttl: float,
         *,
         create: bool,
-        expect: Mapping[str, bytes | None] | None = None,
+        expect: Changes | None = None,
         seen: Any = None,
     ) -> Fields | None:
         expected: list[Any] = []
         for name, value in (expect or {}).items():
             expected += (name, 0, b"") if value is None else (name, 1, value)
-        removed: list[Any] = []
+        removed = [name for name, value in changes.items() if value is None]
         written: list[Any] = []
         for name, value in changes.items():
-            if value is None:
-                removed.append(name)
-            else:
+            if value is not None:
                 written += (name, value)
-        life = max(1, round(ttl * 1000))
-        counts = (int(create), life, len(expected) // 3, len(removed))
+        counts = (int(create), max(1, round(ttl * 1000)), len(expected) // 3, len(removed))
         arguments = (*counts, *expected, *removed, *written)
         reply = await self._request(key, _SCRIPT, "EVAL", _WRITE, 1, key, *arguments)
         return None if reply is None else _fields(reply)
@@ -180,17 +176,19 @@ class RedisEngine(Engine):
         """Return the reply of the node that keeps `key`; None if there is something else there."""
         packed = _pack(*command)
         due = asyncio.get_running_loop().time() + self._timeout_s
+        ask = self._connections.request
         try:
             if self._cluster and not self._slots:
                 await self._find_slots(due)
             node = self._node(key)
-            reply = await self._connections.request(
-                node, packed, question, due, repeatable=repeatable
-            )
+            reply = await ask(node, packed, question, due, repeatable=repeatable)
             for _ in range(_REDIRECTS):
-                if self._cluster and isinstance(reply, AskError):
+                if self._cluster and isinstance(reply, AskError):  # or a MovedError, which is one
                     node = (reply.host or node[0], reply.port)
-                    reply = await self._ask_elsewhere(reply, node, packed, question, due)
+                    if isinstance(reply, MovedError):
+                        self._slots = []
+                    asking = ask(node, _pack("ASKING"), (bytes, ResponseError), due)
+                    _, reply = await asyncio.gather(asking, ask(node, packed, question, due))
         except StoreUnavailable:
             self._slots = []  # another node may have taken over: ask which
             raise
@@ -199,23 +197,12 @@ class RedisEngine(Engine):
         if str(reply).startswith("WRONGTYPE"):
             log.warning("ignored a record that this package did not write: %s", reply)
             return None
+        cause, cure = cause_and_cure(reply)
         if any(words in str(reply) for words in ("read only replica", "NOREPLICAS")):
             # This server was the master before a fail-over: connect to the one that is now.
-            self._connections.to(node).retire()
+            self._connections.to(node).mark_down(cause, cure, repeat=True)
         self._slots = []
-        raise StoreUnavailable(self.address, *cause_and_cure(reply))
-
-    async def _ask_elsewhere(
-        self, refusal: AskError, node: Node, packed: bytes, question: Any, due: float
-    ) -> Any:
-        """Return the reply of the node that another one has pointed to, and done nothing itself."""
-        connection = self._connections.to(node)
-        if isinstance(refusal, MovedError):
-            self._slots = []
-            return await connection.request(packed, question, due)
-        asking = connection.request(_pack("ASKING"), (bytes, ResponseError), due)
-        replies = await asyncio.gather(asking, connection.request(packed, question, due))
-        return replies[1]
+        raise StoreUnavailable(self.address, cause, cure)
 
     def _node(self, key: str) -> Node:
         """Return the node that keeps `key`, as far as known."""
@@ -242,7 +229,7 @@ class RedisEngine(Engine):
 
     def _connect(self, node: Node) -> RedisConnection:
         options = {**self._options, "host": node[0], "port": node[1]}
-        return RedisConnection(self.address, self._timeout_s, options, self._sentinel)
+        return RedisConnection(self.address, self._timeout_s, options)
 
 
 def _address(owner: Sequence[Any], asked: Node) -> Node:

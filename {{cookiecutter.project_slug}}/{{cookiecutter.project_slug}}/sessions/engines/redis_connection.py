@@ -33,16 +33,11 @@ class RedisConnection(Connection):
     A question is the types that may come in reply.
     """
 
-    def __init__(
-        self,
-        address: str,
-        timeout_s: float,
-        options: Mapping[str, Any],
-        sentinel: Mapping[str, Any] | None,
-    ) -> None:
-        """`options` are redis-py's. Those of a `sentinel` say where to ask for host and port."""
+    def __init__(self, address: str, timeout_s: float, options: Mapping[str, Any]) -> None:
+        """`options` are redis-py's; `sentinel` in them says where to ask for host and port."""
         super().__init__(address, timeout_s)
-        self._options = options
+        self._options = {**options}
+        sentinel = self._options.pop("sentinel", None)
         self._sentinels = Sentinels(sentinel, timeout_s) if sentinel else None
         self._following: asyncio.Task[None] | None = None
         self._connection: AbstractConnection | None = None

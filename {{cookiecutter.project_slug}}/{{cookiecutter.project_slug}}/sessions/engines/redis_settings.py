@@ -3,77 +3,67 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Protocol, runtime_checkable
 from urllib.parse import parse_qs, urlsplit
 
+from msgspec import Meta, Struct
 from redis.asyncio import SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
-from .base import unknown_names
+from .base import fits, unknown_names
 from .redis_connection import to_connection
 
 _SSL: Final = [name for name in inspect.signature(SSLConnection).parameters if name[:4] == "ssl_"]
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+_Text = Annotated[str, Meta(min_length=1)]
+_Port = Annotated[int, Meta(gt=0, lt=65536)]
+_Number = Annotated[int, Meta(ge=0)]
+_Nodes = Annotated[list[tuple[_Text, _Port]], Meta(min_length=1)]
 
 
-def _number(value: Any) -> bool:
-    return type(value) is int and value >= 0
+class _SentinelOptions(Struct, forbid_unknown_fields=True, frozen=True):
+    min_other_sentinels: int = 0
+    sentinel_kwargs: Mapping[str, Any] = {}
+    force_master_ip: str | None = None
 
 
-def _nodes(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) > 0
-        and all(
-            isinstance(node, list | tuple)
-            and len(node) == 2
-            and _text(node[0])
-            and _number(node[1])
-            for node in value
-        )
-    )
+class _Sentinel(Struct, forbid_unknown_fields=True):
+    nodes: _Nodes
+    service: _Text
+    options: _SentinelOptions = _SentinelOptions()
 
 
-def _sentinel(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and set(value) <= {"nodes", "service", "options"}
-        and _nodes(value.get("nodes"))
-        and _text(value.get("service"))
-        and isinstance(value.get("options", {}), Mapping)
-        and set(value.get("options", ()))
-        <= {"min_other_sentinels", "sentinel_kwargs", "force_master_ip"}
-    )
+@runtime_checkable
+class _Credentials(Protocol):
+    def get_credentials(self) -> Any: ...
 
 
 _NODES: Final = "[('host1', 6379), ('host2', 6379)]"
-_KNOWN: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+_KNOWN: Final[dict[str, tuple[Any, str]]] = {
     # name: what it must be, and how to write it
-    "host": (_text, "'localhost'"),
-    "port": (lambda value: _number(value) and 0 < value < 65536, "6379"),
-    "username": (_text, "a text"),
-    "password": (_text, "a text"),
-    "url": (_text, "'redis://host:6379', 'rediss://host:6379' or 'unix:///path'"),
-    "unix_socket_path": (_text, "'/run/redis.sock'"),
-    "db_sessions": (_number, "0"),
-    "db_notifications": (_number, "1"),
-    "ssl": (lambda value: type(value) is bool, "True or False"),
-    "client_name": (_text, "a name"),
-    "credential_provider": (lambda value: hasattr(value, "get_credentials"), "redis-py's kind"),
-    "protocol": (lambda value: value in (2, 3), "2 or 3"),
-    "cluster": (lambda value: type(value) is bool, "True or False"),
-    "nodes": (_nodes, _NODES),
+    "host": (_Text, "'localhost'"),
+    "port": (_Port, "6379"),
+    "username": (_Text, "a text"),
+    "password": (_Text, "a text"),
+    "url": (_Text, "'redis://host:6379', 'rediss://host:6379' or 'unix:///path'"),
+    "unix_socket_path": (_Text, "'/run/redis.sock'"),
+    "db_sessions": (_Number, "0"),
+    "db_notifications": (_Number, "1"),
+    "ssl": (bool, "True or False"),
+    "client_name": (_Text, "a name"),
+    "credential_provider": (_Credentials, "redis-py's kind"),
+    "protocol": (Literal[2, 3], "2 or 3"),
+    "cluster": (bool, "True or False"),
+    "nodes": (_Nodes, _NODES),
     "sentinel": (
-        _sentinel,
+        _Sentinel,
         "{'service': 'mymaster', 'nodes': " + _NODES + "}, and in 'options' if need be "
         "min_other_sentinels, sentinel_kwargs, force_master_ip",
     ),
-    **dict.fromkeys(_SSL, (lambda value: True, "")),
+    **dict.fromkeys(_SSL, (Any, "")),
 }
 
 _TIMEOUT: Final = "storage_timeout, beside storage, bounds every call: set that"
@@ -120,20 +110,22 @@ def faults(storage: Mapping[str, Any]) -> list[str]:
     """Return everything that is wrong with `storage`, a sentence each."""
     found = _unknown("storage", storage)
     options = dict(storage)
-    if _text(storage.get("url")):
+    if fits(storage.get("url"), _KNOWN["url"][0]):
         wrong = _url_faults(storage)
         found += wrong
         options = options if wrong else flat(storage)
     for name, value in options.items():
-        fits, example = _KNOWN.get(name, (lambda value: True, ""))
-        if not fits(value):
+        kind, example = _KNOWN.get(name, (Any, ""))
+        if not fits(value, kind):
             shown = type(value).__name__ if name in ("password", "url") else repr(value)
             found.append(f"storage[{name!r}] is {shown}: write {example}")
     if found:
         return found
-    for both, sentence in _APART.items():
-        if all(options.get(name) for name in both):
-            found.append(f"storage has {' and '.join(map(repr, both))}: {sentence}")
+    found = [
+        f"storage has {' and '.join(map(repr, both))}: {sentence}"
+        for both, sentence in _APART.items()
+        if all(options.get(name) for name in both)
+    ]
     if options.get("cluster") and any(options.get(name) for name in _DATABASES):
         found.append("storage names a database, and a cluster has number 0 only: leave it out")
     if options.get("nodes") and not options.get("cluster"):

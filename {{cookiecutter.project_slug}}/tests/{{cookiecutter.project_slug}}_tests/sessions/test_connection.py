@@ -1,0 +1,213 @@
+"""What becomes of a request when its connection to the server fails, on a real server.
+
+The engine reaches the server through a proxy, which a test lets fail. The memory engine has no
+connection, and works all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
+from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
+
+from ..servers import HOST
+
+TTL_S = 60.0
+TIMEOUT_S = 1.0
+READ = (b"HGETALL", b"get")
+CHANGE = (b"EVAL", b"cas ")
+"""What a command contains that reads or changes a record; engines differ."""
+
+
+class Proxy:
+    """Passes bytes on between an engine and its server."""
+
+    def __init__(self, port: int) -> None:
+        self.connections = self.cuts = 0
+        self.cuts_after: tuple[bytes, ...] = ()
+        """Cut the connection, once, when the server replies to a command that contains one."""
+        self._port = port
+        self._writers: list[asyncio.StreamWriter] = []
+        self._frozen = 0.0
+        self._cuts_next = False
+
+    def freeze(self, *, also_new: bool = False) -> None:
+        """Pass nothing on any more, as a firewall that forgot the connections, or a server that
+        hangs.
+        """
+        self._frozen = math.inf if also_new else self.connections
+
+    def hang_up(self) -> None:
+        """Close all connections, as a server that is restarted."""
+        for writer in self._writers:
+            writer.close()
+
+    async def serve(self, near: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        number = self.connections
+        far, to_server = await asyncio.open_connection(HOST, self._port)
+        self._writers += [writer, to_server]
+        await asyncio.gather(
+            self._pass(number, near, to_server, from_server=False),
+            self._pass(number, far, writer, from_server=True),
+        )
+
+    async def _pass(
+        self,
+        number: int,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        *,
+        from_server: bool,
+    ) -> None:
+        while data := await source.read(65536):
+            if from_server and self._cuts_next:
+                self._cuts_next = False
+                self.cuts += 1
+                break
+            if not from_server and any(part in data for part in self.cuts_after):
+                self._cuts_next, self.cuts_after = True, ()
+            if number > self._frozen:
+                target.write(data)
+        target.close()
+
+
+@asynccontextmanager
+async def behind_proxy(engine: str, storage: dict[str, Any]) -> AsyncIterator[tuple[Engine, Proxy]]:
+    """An engine that reaches its server through a proxy."""
+    address = storage["servers"][0] if "servers" in storage else f":{storage.get('port', 0)}"
+    proxy = Proxy(int(address.rpartition(":")[2]))
+    server = await asyncio.start_server(proxy.serve, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+    if "servers" in storage:
+        storage = {**storage, "servers": [f"{HOST}:{port}"]}
+    elif storage:
+        storage = {**storage, "host": HOST, "port": port}
+    records = ENGINES[engine].open(storage, "sessions", TIMEOUT_S)
+    try:
+        yield records, proxy
+    finally:
+        await records.close()
+        proxy.hang_up()
+        server.close()
+
+
+@pytest.mark.gen_test
+async def test_a_write_whose_reply_is_lost_is_an_error_and_is_not_sent_again(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    if engine == "memory":
+        return  # it has no connection to lose
+    async with behind_proxy(engine, storage) as (records, proxy):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        proxy.cuts_after = CHANGE
+        with pytest.raises(StoreUnavailable):
+            await records.write(key, {"a": b"2"}, TTL_S, create=False)
+        assert proxy.cuts == 1
+        assert proxy.connections == 1
+
+
+@pytest.mark.gen_test
+async def test_an_end_whose_reply_is_lost_is_an_error_and_is_not_sent_again(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    if engine == "memory":
+        return  # it has no connection to lose
+    async with behind_proxy(engine, storage) as (records, proxy):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        proxy.cuts_after = CHANGE
+        with pytest.raises(StoreUnavailable):
+            await records.end(key, "ended")
+        assert proxy.cuts == 1
+        assert proxy.connections == 1
+
+
+@pytest.mark.gen_test
+async def test_a_read_whose_reply_is_lost_is_asked_once_more(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    async with behind_proxy(engine, storage) as (records, proxy):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        proxy.cuts_after = READ
+        found = await records.load(key)
+        assert found is not None
+        assert found.fields == {"a": b"1"}
+        if engine != "memory":  # which has no connection to lose
+            assert proxy.connections == 2
+
+
+@pytest.mark.gen_test
+async def test_a_read_on_a_connection_that_was_forgotten_is_asked_on_another(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    async with behind_proxy(engine, storage) as (records, proxy):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        proxy.freeze()
+        found = await records.load(key)
+        assert found is not None
+        assert found.fields == {"a": b"1"}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("call", ["load", "write", "end"])
+async def test_a_server_that_no_longer_answers_is_an_error_in_bounded_time(
+    engine: str, storage: dict[str, Any], key: str, call: str
+) -> None:
+    if engine == "memory":
+        return  # it always answers
+    async with behind_proxy(engine, storage) as (records, proxy):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        proxy.freeze(also_new=True)
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "load": lambda: records.load(key),
+            "write": lambda: records.write(key, {"a": b"2"}, TTL_S, create=False),
+            "end": lambda: records.end(key, "ended"),
+        }
+        begin = asyncio.get_running_loop().time()
+        with pytest.raises(StoreUnavailable):
+            await calls[call]()
+        assert asyncio.get_running_loop().time() - begin < 2 * TIMEOUT_S
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_was_restarted_is_found_again_at_once(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    async with behind_proxy(engine, storage) as (records, proxy):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        proxy.hang_up()
+        assert await records.load(key) is not None
+        assert await records.write(key, {"b": b"2"}, TTL_S, create=False) == {}
+
+
+def test_one_engine_serves_several_event_loops_in_turn_and_keeps_none(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    records = ENGINES[engine].open(storage, "sessions", TIMEOUT_S)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def use(number: int) -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await records.write(key, {str(number): b"x"}, TTL_S, create=True)
+
+    for number in range(3):
+        asyncio.run(use(number))
+    gc.collect()
+    assert [loop() is None for loop in loops[:2]] == [True, True]
+
+    async def end() -> None:
+        found = await records.load(key)
+        assert found is not None
+        assert set(found.fields) == {"0", "1", "2"}
+        await records.close()
+
+    asyncio.run(end())

@@ -1,0 +1,169 @@
+"""The session of one request: made from its headers, used in a block, told to the browser.
+
+With handler.py the only file that relies on Tornado's insides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import weakref
+from typing import Any, Final, NoReturn, Self
+
+from tornado.httputil import HTTPHeaders
+from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
+
+from .errors import SessionError, StoreUnavailable
+from .record import deliver
+from .session import Client, Session
+from .store import Store
+
+CLOSED: Final = (
+    "the response has been given: what the session changes now would be lost. Change it before "
+    "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
+)
+_ATTRIBUTE: Final = "_session_manager"
+
+
+class SessionManager(Session):
+    """The session of the request that `handler` serves: one, however often it is asked for.
+
+    The mixins load and save it. A handler without them does both like this, and answers after the
+    block, so that the cookie can still be set:
+
+        async with SessionManager(self) as session:
+            session["theme"] = "dark"
+
+    In a job that goes on with a session after the response, the same block loads it again.
+    """
+
+    def __new__(cls, handler: RequestHandler) -> Self:
+        session: Self | None = getattr(handler, _ATTRIBUTE, None)
+        return super().__new__(cls) if session is None else session
+
+    def __init__(self, handler: RequestHandler) -> None:
+        if getattr(handler, _ATTRIBUTE, None) is self:
+            return
+        setattr(handler, _ATTRIBUTE, self)
+        request = handler.request
+        agent, request_id = (
+            request.headers.get("User-Agent", ""),
+            getattr(handler, "request_id", "-"),
+        )
+        super().__init__(
+            Store.of(handler.application),
+            "; ".join(request.headers.get_list("Cookie")),
+            Client(request.remote_ip or "", agent, request_id),
+            drops_if_lost=request.method in ("GET", "HEAD", "OPTIONS"),
+        )
+        # The handler has the session. If the session had the handler too, only the garbage
+        # collector could free them.
+        self._handler = weakref.ref(handler)
+        self._has_mixins = hasattr(handler, "_held")
+        self.varies = not self._has_mixins
+        """Whether the response depends on the session."""
+        self._in_request = True
+
+    async def load(self) -> None:
+        handler = self._handler()
+        if self.state is None and handler is not None:
+            handler._transforms.append(_LastHeaders(self))
+        await super().load()
+
+    async def __aenter__(self) -> Self:
+        handler = self._handler()
+        self._in_request = handler is not None and not handler._finished
+        try:
+            if self.closed:
+                if (waiting := getattr(handler, "_waiting", None)) is not None:
+                    await asyncio.wait([waiting])  # for the handler's own commit
+                self.closed = ""
+                await self.reload(touch=False)
+            else:
+                await self.load()
+        except SessionError as fault:
+            self._raise(fault)
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
+        """Save, unless the block failed in a way that Tornado answers with a 5xx."""
+        handler, failed = self._handler(), error is not None and not isinstance(error, Finish)
+        is_answered = handler is None or handler._finished
+        try:
+            if failed and getattr(error, "status_code", 500) >= 500:
+                self.discard()
+                await self.put_back()
+            elif self._is_plain() and is_answered and self.unsaved():
+                raise RuntimeError(
+                    "the response has left before the session was saved: call redirect() or "
+                    "finish() after the `async with` block, or use SessionMixin"
+                )
+            else:
+                await self.save()
+        except SessionError as fault:
+            self._raise(fault)
+        finally:
+            if self._is_plain() or not self._in_request:
+                self.closed = CLOSED
+        if isinstance(error, SessionError):
+            self._raise(error)
+
+    async def put_back(self) -> None:
+        """Return to the store what was taken from it, because the response has failed."""
+        # Each value under a new field: a reader who came too late for the old one may be about to
+        # remove its label, and nobody would find the value again.
+        taken = {
+            field if notice.value is None else field[:-8] + secrets.token_hex(4): notice
+            for field, notice in self.taken.items()
+        }
+        self.taken = {}
+        if taken and self.id is not None:
+            try:
+                await deliver(self.store, self.id, taken)
+            except StoreUnavailable as error:
+                self.store.log_outage(error)
+
+    def can_set_cookie(self) -> bool:
+        handler = self._handler()
+        held = getattr(handler, "_held", None) or {}
+        return handler is not None and not held.get("_headers_written", handler._headers_written)
+
+    def set_headers(self, headers: HTTPHeaders) -> None:
+        """Put into the response's `headers` what the browser and caches must learn."""
+        handler, cookie = self._handler(), self.store.config.cookie
+        if handler is None:
+            return
+        if self.sets_cookie:
+            value, expires = self.store.signer.sign(self.token), self.cookie_expires()
+            handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
+        elif self.clears_cookie:
+            handler.clear_cookie(cookie.name, **cookie.attributes)
+        if self.sets_cookie or self.clears_cookie:
+            # A cache that kept this response would hand the visitor's session to others.
+            headers["Cache-Control"] = "no-store"
+        self.sets_cookie = self.clears_cookie = False
+        vary = headers.get("Vary", "")
+        if self.varies and vary != "*" and "cookie" not in vary.lower():
+            headers["Vary"] = f"{vary}, Cookie" if vary else "Cookie"
+
+    def _is_plain(self) -> bool:
+        return self._in_request and not self._has_mixins
+
+    def _raise(self, fault: SessionError) -> NoReturn:
+        """Raise `fault`; in a handler without the mixins as the HTTPError that Tornado knows."""
+        if self._is_plain():
+            raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
+        raise fault
+
+
+class _LastHeaders(OutputTransform):
+    """Sets headers at the moment the response leaves, so that nothing can undo them."""
+
+    def __init__(self, session: SessionManager) -> None:
+        self._session = session
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        self._session.set_headers(headers)
+        return status_code, headers, chunk
