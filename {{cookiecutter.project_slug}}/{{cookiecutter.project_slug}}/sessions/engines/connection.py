@@ -118,6 +118,17 @@ class Connection(ABC):
             self._ending = True
             self.task.cancel()
 
+    def retire(self) -> None:
+        """Take no more requests, and hang up after the last reply; reads are asked elsewhere."""
+        self.down, nobody = True, self.loop.create_future()
+        nobody.cancel()  # waits for the reply here
+        for at, each in enumerate(self._pending):
+            if each.repeatable:
+                self._pending[at] = each._replace(reply=nobody)
+                self.repeat(each._replace(repeatable=False))
+        if not self._pending:
+            self.mark_down("closed")
+
     async def close(self) -> None:
         """Wait for the requests under way, then hang up."""
         self.down = True
@@ -188,7 +199,7 @@ class Connection(ABC):
     def _check(self) -> None:
         """Timer callback: drop the connection if a request is due.
 
-        If it is silent, take no more requests, and ask reads again on another connection.
+        If it is silent, a firewall may have forgotten it: retire it.
         """
         self._timer = None
         now = self.loop.time()
@@ -197,12 +208,7 @@ class Connection(ABC):
         elif self._pending:
             is_silent = self._opened and now - self._heard >= self._timeout_s * _SILENCE
             if is_silent and not self.down and any(each.repeatable for each in self._pending):
-                self.down, nobody = True, self.loop.create_future()
-                nobody.cancel()  # waits for the reply here
-                for at, each in enumerate(self._pending):
-                    if each.repeatable:
-                        self._pending[at] = each._replace(reply=nobody)
-                        self.repeat(each._replace(repeatable=False))
+                self.retire()
             self._set_timer()
 
 
