@@ -215,8 +215,12 @@ class Accounts:
 
     # Prove an address
 
-    async def make_token(self, user: User, purpose: Purpose, email: str) -> str:
-        """Return a token for a link in a mail to `email`."""
+    async def make_token(self, user: User, purpose: Purpose, email: str | None = None) -> str:
+        """Return a token for a link in a mail to the user, or to `email`, which is to be the user's.
+
+        Raises EmailRefused.
+        """
+        email = check_email(email or user.email or "")  # in the spelling it is compared in
         async with self._database.session() as db:
             token = await tokens.make(db, user.id, purpose, email)
             await db.commit()

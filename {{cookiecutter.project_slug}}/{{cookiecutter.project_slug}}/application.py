@@ -13,6 +13,7 @@ from typing import Any
 
 from tornado.web import Application, RequestHandler
 
+from .load import Client, client
 from .services import Services
 
 job_timeout_s = 1.0  # for jobs to end after they were cancelled
@@ -87,6 +88,7 @@ class App(Application):
 
 
 async def _run(job: Job) -> None:
+    client.set(Client())  # a job goes on when the client is gone whose request began it
     try:
         await (job() if callable(job) else job)
     except Exception:

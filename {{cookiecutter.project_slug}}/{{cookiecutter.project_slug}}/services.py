@@ -21,6 +21,7 @@ from .throttle import Throttle
 class Services:
     """Made by `make_services`. Await `start` before the first use, and `close` after the last."""
 
+    settings: Settings
     store: Store
     database: Database
     accounts: Accounts
@@ -50,6 +51,7 @@ def make_services(settings: Settings) -> Services:
     store = Store(settings.sessions)
     database = Database(settings.database_url)
     return Services(
+        settings=settings,
         store=store,
         database=database,
         accounts=Accounts(database, store, settings.password_cost),

@@ -4,12 +4,7 @@ copy of the project.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,9 +22,9 @@ from {{cookiecutter.project_slug}}.database import Base, Database, SchemaBehind
 from {{cookiecutter.project_slug}}.sessions import Store
 
 from .conftest import CHEAP_HASHES, COOKIE_SECRET
-from .test_readme import EXAMPLES
+from .examples import EXAMPLES
+from .project_copy import Project
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = "{{cookiecutter.project_slug}}"
 
 # What the app made by itself before it had migrations, on SQLite.
@@ -128,68 +123,10 @@ async def test_a_schema_that_is_newer_than_the_code_is_accepted_and_logged(
 # --- In a copy of the project
 
 
-class Project:
-    """A copy of the project, with a database of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.database = folder / "app.db"
-        self.versions = folder / PACKAGE / "migrations/versions"
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m` with these arguments."""
-        with self.start(*arguments) as process:
-            output, errors = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder)}
-        return subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=self.folder,
-            env=base | {"COOKIE_SECRET": COOKIE_SECRET, "SESSION_ENGINE": "memory"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def migrate(self) -> None:
-        done = self.run(PACKAGE, "migrate")
-        assert done.returncode == 0, done.stderr
-
-    def add_migration(self, upgrade: str) -> None:
-        """Write a migration after all others that does this."""
-        newest = max(self.versions.glob("*.py")).read_text(encoding="utf-8")
-        (found,) = re.findall(r'^revision = "(\w+)"$', newest, re.MULTILINE)
-        lines = [
-            "import sqlalchemy as sa",
-            "from alembic import op",
-            f'revision, down_revision = "{found}x", "{found}"',
-            "def upgrade() -> None:",
-            *(f"    {line}" for line in upgrade.splitlines()),
-        ]
-        (self.versions / "9999_of_a_test.py").write_text("\n".join(lines), encoding="utf-8")
-
-    def sql(self, statement: str, *values: str) -> list[Any]:
-        with closing(sqlite3.connect(self.database)) as connection, connection:
-            return connection.execute(statement, values).fetchall()
-
-    def add_user(self, name: str) -> None:
-        """Fill the columns that may not be empty."""
-        columns = [row[1] for row in self.sql("PRAGMA table_info(users)") if row[3]]
-        values = [{"created_at": "2026-01-01 12:00:00"}.get(column, name) for column in columns]
-        marks = ", ".join("?" for _ in columns)
-        self.sql(f"INSERT INTO users ({', '.join(columns)}) VALUES ({marks})", *values)
-
-
 @pytest.fixture
 def project(tmp_path: Path, empty_database: Path) -> Project:
     """A copy of the project; its database has two users."""
-    folder = tmp_path / "copy"
-    shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(empty_database, folder / "app.db")
-    project = Project(folder)
+    project = Project(tmp_path / "copy", empty_database)
     project.add_user("ada")
     project.add_user("eve")
     return project
@@ -258,29 +195,15 @@ def test_of_several_that_migrate_at_once_one_does(project: Project) -> None:
 # --- docs/database.md
 
 
-def make_migration(project: Project, message: str) -> Path:
-    """As `make migration` does."""
-    before = set(project.versions.glob("*.py"))
-    done = project.run("alembic", "revision", "--autogenerate", "-m", message)
-    assert done.returncode == 0, done.stderr
-    (file,) = set(project.versions.glob("*.py")) - before
-    for check in (["check"], ["format", "--check"]):
-        done = project.run("ruff", *check, str(file))
-        assert done.returncode == 0, done.stdout
-    return file
-
-
 def test_a_column_that_may_not_be_empty_comes_to_a_table_with_rows(project: Project) -> None:
     column, functions = EXAMPLES["language"], EXAMPLES["upgrade"]
-    accounts = project.folder / PACKAGE / "accounts.py"
-    head, line, rest = accounts.read_text(encoding="utf-8").partition(
-        "    created_at: Mapped[datetime] = mapped_column(UtcDateTime)\n"
+    project.insert(
+        "accounts.py", "    created_at: Mapped[datetime] = mapped_column(UtcDateTime)\n", column
     )
-    accounts.write_text(head + line + column + rest, encoding="utf-8")
     done = project.run(PACKAGE)
     assert 'make migration m="what changes"' in done.stderr
 
-    file = make_migration(project, 'Users have a "language"')
+    file = project.make_migration('Users have a "language"')
     done = project.run(PACKAGE, "migrate")  # as it was written
     assert "Cannot add a NOT NULL column" in done.stderr
 
@@ -307,7 +230,7 @@ def test_a_table_of_ones_own_gets_a_migration(project: Project) -> None:
     services = package / "services.py"
     text = services.read_text(encoding="utf-8")
     services.write_text(text + "\nfrom . import notes  # noqa: E402, F401\n", encoding="utf-8")
-    written = make_migration(project, "Notes").read_text(encoding="utf-8")
+    written = project.make_migration("Notes").read_text(encoding="utf-8")
     assert "sa.DateTime(timezone=True)" in written
     assert PACKAGE not in written  # it goes on working when the app's own classes move
     project.migrate()

@@ -4,9 +4,7 @@ stay short.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -14,37 +12,7 @@ from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.settings import Settings
 
 from .browser import Browser
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def _examples() -> dict[str, str]:
-    """Return every Python block, named by its page and the first name it defines."""
-    found = {}
-    for page in PAGES:
-        for block in re.findall(
-            r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        ):
-            names = re.findall(r"^(?:class|(?:async )?def) (\w+)", block, re.MULTILINE)
-            # Else it is lines of a class: the first assigns a column.
-            found[names[0] if names else block.partition(":")[0].strip()] = block
-    return found
-
-
-EXAMPLES = _examples()
-
-
-def _run(name: str) -> ModuleType:
-    """Run an example as a module of handlers/."""
-    module = ModuleType(f"{{cookiecutter.project_slug}}.handlers.{name.lower()}")
-    module.__package__ = "{{cookiecutter.project_slug}}.handlers"
-    exec(compile(EXAMPLES[name], name, "exec"), vars(module))
-    return module
-
-
-def _add(app: App, name: str) -> None:
-    app.add_handlers(".*", _run(name).ROUTES)
+from .examples import EXAMPLES, add, run
 
 
 def test_the_first_example_is_short() -> None:
@@ -56,22 +24,15 @@ def test_the_first_example_is_short() -> None:
 async def test_the_first_example_adds_a_page_with_session_and_flash(
     app: App, browser: Browser
 ) -> None:
-    _add(app, "GreetingHandler")
+    add(app, "GreetingHandler")
     page = await browser.post("/greeting", name="Ada & Co")
     assert page.flashes == [("success", "We will remember your name.")]
     assert (await browser.get("/greeting")).plain == "Hello, Ada & Co"
 
 
 @pytest.mark.gen_test
-async def test_the_example_of_modify_keeps_both_items(app: App, browser: Browser) -> None:
-    _add(app, "CartHandler")
-    await browser.post("/cart", item="tea")
-    assert (await browser.post("/cart", item="milk")).text == '{"cart": ["tea", "milk"]}'
-
-
-@pytest.mark.gen_test
 async def test_the_example_of_changed_rights_changes_the_id(app: App, browser: Browser) -> None:
-    _add(app, "UnlockHandler")
+    add(app, "UnlockHandler")
     await browser.register()
     before = browser.session_cookie
     page = await browser.post("/unlock")
@@ -85,14 +46,14 @@ async def test_the_example_of_changed_rights_changes_the_id(app: App, browser: B
 async def test_the_example_of_a_job_that_follows_the_response_saves(
     app: App, browser: Browser
 ) -> None:
-    _add(app, "ImportHandler")
+    add(app, "ImportHandler")
     await browser.post("/import")
     assert (await browser.get("/import")).text == '{"imported": "done"}'
 
 
 @pytest.mark.gen_test
 async def test_the_example_of_a_query_counts_the_members(app: App, browser: Browser) -> None:
-    _add(app, "MembersHandler")
+    add(app, "MembersHandler")
     await browser.register()
     assert (await browser.get("/members")).text == '{"members": 1}'
 
@@ -108,7 +69,7 @@ async def test_the_example_of_a_message_from_a_job_reaches_the_user(
     app: App, browser: Browser
 ) -> None:
     await browser.register()
-    job = _run("tell_that_export_is_ready").tell_that_export_is_ready
+    job = run("tell_that_export_is_ready").tell_that_export_is_ready
     assert await job(app, await _user_id(app)) == 1
     assert ("success", "Your export is ready.") in (await browser.get("/")).flashes
 
@@ -118,7 +79,7 @@ async def test_the_example_of_a_script_ends_the_users_sessions(
     app: App, browser: Browser, settings: Settings, engine: str
 ) -> None:
     await browser.register()
-    script = _run("log_out_everywhere").log_out_everywhere
+    script = run("log_out_everywhere").log_out_everywhere
     ended = await script(settings, await _user_id(app))
     # The memory of this application is its own: no script reaches it.
     assert ended == (0 if engine == "memory" else 1)

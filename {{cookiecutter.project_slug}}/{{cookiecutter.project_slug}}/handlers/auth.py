@@ -19,8 +19,8 @@ from .paths import own_path
 remember_days = 30
 
 
-class _AuthHandler(BaseHandler):
-    """What register and login have in common."""
+class AuthHandler(BaseHandler):
+    """Base of pages that log somebody in, or make an account."""
 
     async def prepare(self) -> None:
         await super().prepare()
@@ -61,7 +61,7 @@ class _AuthHandler(BaseHandler):
             return None
 
 
-class RegisterHandler(_AuthHandler):
+class RegisterHandler(AuthHandler):
     async def get(self) -> None:
         next_ = own_path(self.get_query_argument("next", "/"))
         if self.user is not None:
@@ -139,7 +139,7 @@ def _faults(username: str, email: str, password: str) -> dict[str, str]:
     return faults
 
 
-class LoginHandler(_AuthHandler):
+class LoginHandler(AuthHandler):
     async def get(self) -> None:
         next_ = own_path(self.get_query_argument("next", "/"))
         if self.user is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
@@ -48,6 +49,7 @@ STRICT_TRANSPORT_SECURITY = "max-age=63072000"
 
 ERROR_PAGES = {
     400: ("That request made no sense", "Something in it was malformed. Go back and try again."),
+    401: ("You are not logged in", "Log in, then try again."),
     403: (
         "You may not do that",
         "You are not logged in, or the request came from another site. Open the page again.",
@@ -151,17 +153,20 @@ class _Common(RequestHandler):
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
         self.set_header("Cache-Control", "no-store")
+        title, words = ERROR_PAGES.get(status_code, (self._reason, "Go back and try again."))
+        self.show_error(status_code, title, words.format(wait=_in_words(retry_after_s)))
+
+    def show_error(self, status: int, title: str, words: str) -> None:
+        """Answer with an error page. To answer in another form, as JSON, override this."""
         # Otherwise Tornado asks get_current_user when it renders, and that asks the session.
         self.current_user = None
-        title, words = ERROR_PAGES.get(status_code, (self._reason, "Go back and try again."))
-        words = words.format(wait=_in_words(retry_after_s))
         self.render(
             "error.html",
-            status=status_code,
+            status=status,
             title=title,
             words=words,
             request_id=self.request_id,
-            typed=self.typed() if status_code in KEEPS_WHAT_WAS_TYPED else {},
+            typed=self.typed() if status in KEEPS_WHAT_WAS_TYPED else {},
         )
 
     def typed(self) -> dict[str, str]:
@@ -321,6 +326,15 @@ class BaseHandler(SessionMixin, NotificationMixin, _Page):
         lead to any site.
         """
         return str(self.settings["base_url"]) + path
+
+    def accept_body(self, max_bytes: int) -> None:
+        """Take a body of up to `max_bytes`, whatever the limit of the other pages is. Call it in the
+        `prepare` of a handler with @stream_request_body. Raises HTTPError(413).
+        """
+        if int(self.request.headers.get("Content-Length", 0)) > max_bytes:
+            raise HTTPError(413)
+        assert isinstance(self.request.connection, HTTP1Connection)
+        self.request.connection.set_max_body_size(max_bytes)  # where no length is given
 
     def see_other(self, path: str) -> None:
         """End a POST: the browser goes on with a GET, so that a reload does not send the form
