@@ -240,6 +240,8 @@ class Accounts:
     async def prove_email(self, token: str) -> tuple[User, str | None] | None:
         """Use up a link that confirms an address, or changes it. Returns the user and the former
         address; None if the link is worth nothing. Raises EmailTaken.
+
+        Sessions learn of it by `tell_sessions`: tell the former address first, whatever the store does.
         """
         async with self._database.session() as db:
             found = await tokens.take(db, token, Purpose.CONFIRM, Purpose.CHANGE)
@@ -251,9 +253,12 @@ class Accounts:
             former, user.email = user.email, found.email
             user.email_confirmed_at = datetime.now(UTC)
             await _commit(db)
-        owner = Owner(self._store, user.id)
-        await asyncio.gather(owner.set("email", user.email), owner.set("confirmed", True))
         return user, former
+
+    async def tell_sessions(self, user: User) -> None:
+        """Let all sessions of the user know the address, and that it is confirmed."""
+        owner = Owner(self._store, user.id)
+        await asyncio.gather(owner.set("email", user.email), owner.set("confirmed", user.confirmed))
 
     async def reset_password(self, token: str, password: str) -> User | None:
         """Use up a link, and set the password: all sessions end. It proves the address, too. Returns

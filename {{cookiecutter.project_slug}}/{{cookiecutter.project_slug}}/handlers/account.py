@@ -106,6 +106,8 @@ class SendAgainHandler(EmailHandler):
         """Send the link again that confirms the user's address."""
         user = await self.accounts.find(self.member.id)
         if user is None or user.email is None or user.confirmed:
+            if user is not None:  # the store was away when the link was used
+                await self.accounts.tell_sessions(user)
             self.see_other("/account")
             return
         await self._send(user, Purpose.CONFIRM, user.email)

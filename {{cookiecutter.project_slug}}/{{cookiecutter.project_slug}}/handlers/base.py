@@ -58,7 +58,8 @@ ERROR_PAGES = {
     405: ("Not like that", "This address exists, but it cannot be used in this way."),
     409: (
         "This page is out of date",
-        "You have logged in or out in another tab since. Nothing was saved; open the page again.",
+        "You have logged in or out since, perhaps in another tab. Open the page again, and look whether "
+        "what you sent has arrived before you send it again.",
     ),
     413: ("That was too much", "Send less at once."),
     421: ("This is another site's address", "It leads here by mistake. Look at the address again."),

@@ -148,6 +148,7 @@ class ConfirmHandler(_MailHandler):
         user, former = proved
         if former is not None and former != user.email:
             self.mail.send_soon(former, CHANGED_SUBJECT, CHANGED_TEXT.format(user=user))
+        await self.accounts.tell_sessions(user)
         self.flash(f"{user.email} is confirmed.", "success")
         self.see_other("/account" if self.user is not None else "/login")
 
