@@ -26,6 +26,7 @@ from .database import Base, Database, UtcDateTime, is_taken
 from .mail import EmailRefused, check_email
 from .passwords import PASSWORD_COST, Hasher, check_password
 from .sessions import Owner, SessionManager, Store
+from .texts import _
 from .tokens import Purpose, Token
 from .usernames import UsernameRefused, check_username, max_username_characters, username_key
 
@@ -169,7 +170,7 @@ class Accounts:
         """Return the user, if it is the user's password. Raises WrongPassword."""
         user = await self.find(user_id)
         if not await self.has_password(user, password) or user is None:
-            raise WrongPassword("This is not your current password.")
+            raise WrongPassword(_("This is not your current password."))
         return user
 
     async def delete(self, user: User) -> None:
@@ -192,7 +193,7 @@ class Accounts:
         hash_ = await self._hasher.hash(password)
         async with self._database.session() as db:
             if not await _update(db, _unchanged(user), {"password_hash": hash_}):
-                raise WrongPassword("The account was just changed elsewhere.")
+                raise WrongPassword(_("The account was just changed elsewhere."))
             await tokens.end_all(db, user.id)
             ended = await Owner(self._store, user.id).end_all(but=but)
             await db.commit()
@@ -267,7 +268,7 @@ class Accounts:
         found = await self.find_token(token, Purpose.RESET)
         if found is None:
             return None
-        _, user = found
+        user = found[1]
         check_password(password, user.username)
         hash_ = await self._hasher.hash(password)
         now = datetime.now(UTC)
@@ -325,7 +326,7 @@ async def _commit(db: AsyncSession) -> None:
         # The database decides: of two people who ask at the same time, it lets one in. Looking first
         # would let in both.
         if is_taken(error, User.username_key):
-            raise UsernameTaken("This username is taken. Choose another.") from None
+            raise UsernameTaken(_("This username is taken. Choose another.")) from None
         if is_taken(error, User.email):
-            raise EmailTaken("Another account has this address.") from None
+            raise EmailTaken(_("Another account has this address.")) from None
         raise

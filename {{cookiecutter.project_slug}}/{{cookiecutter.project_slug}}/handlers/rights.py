@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import tornado.web
 from tornado.web import HTTPError
 
+from ..texts import _
 from .base import BaseHandler
 from .paths import own_path
 
@@ -37,7 +38,7 @@ def authenticated(method: Method) -> Method:
         if self.user is None and self.request.method == "POST":
             page = _page_of_the_form(self)
             self.session["kept"] = {"page": page, "fields": self.typed()}
-            self.flash("Your session is over. Log in to go on: what you typed is kept.")
+            self.flash(_("Your session is over. Log in to go on: what you typed is kept."))
             self.redirect("/login?" + urlencode({"next": page}), status=303)
             return None
         return known(self, *args, **kwargs)
@@ -69,7 +70,7 @@ def confirmed(method: Method) -> Method:
             return method(self, *args, **kwargs)
         if self.request.method not in ("GET", "HEAD"):
             raise HTTPError(403, "the address is not confirmed")
-        self.flash("Confirm your e-mail address first.")
+        self.flash(_("Confirm your e-mail address first."))
         self.redirect("/account")
         return None
 
