@@ -51,6 +51,13 @@ def marked() -> set[str]:
     return found
 
 
+def test_no_text_stands_where_tools_do_not_look() -> None:
+    """xgettext takes an attribute, with all that is in its quotes, for one string."""
+    for template in (PACKAGE / "templates").glob("*.html"):
+        text = template.read_text(encoding="utf-8")
+        assert re.findall(r"""=["'][^"'=<>]*\b_\(""", text) == [], template.name
+
+
 class Brackets(tornado.locale.Locale):
     """A language in which every text stands in brackets."""
 

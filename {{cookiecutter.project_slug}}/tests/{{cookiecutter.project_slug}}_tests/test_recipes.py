@@ -308,7 +308,7 @@ def site(tmp_path: Path, empty_database: Path, provider: Provider) -> Iterator[s
     """The address of a copy of the project that the recipe was followed in."""
     project = Project(tmp_path / "copy", empty_database)
     recipe = EXAMPLES["GoogleHandler"]
-    for name, address in (("AUTHORIZE", "/authorize"), ("TOKEN", "/token"), ("ISSUER", "")):
+    for name, address in (("AUTHORIZE", "/authorize"), ("EXCHANGE", "/token"), ("ISSUER", "")):
         recipe = re.sub(
             rf'^{name} = ".*"$', f'{name} = "{provider.url}{address}"', recipe, flags=re.M
         )
@@ -318,7 +318,7 @@ def site(tmp_path: Path, empty_database: Path, provider: Provider) -> Iterator[s
     project.insert(handlers, "    *home.ROUTES,\n", "    *google.ROUTES,\n")
     project.insert("accounts.py", '__tablename__ = "users"\n', EXAMPLES["google_id"])
     project.insert("settings.py", "    debug: bool = False\n", EXAMPLES["google_client_id"])
-    project.insert("settings.py", "OPTIONS = (\n", EXAMPLES["_Option"])
+    project.insert("settings.py", "OPTIONS = (\n", text_of(PAGE, "and to `OPTIONS`"))
     project.make_migration("Users from Google")
     port = str(free_port())
     process = project.start(
