@@ -77,7 +77,7 @@ def _parse(path: Path) -> None:
         case ".toml":
             tomllib.loads(path.read_text())
         case ".yaml" | ".yml":
-            yaml.safe_load(path.read_text())
+            list(yaml.safe_load_all(path.read_text()))
         case ".json":
             json.loads(path.read_text())
         case ".ini" | ".cfg":
