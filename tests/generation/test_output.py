@@ -26,6 +26,7 @@ DIFFERENT_ANSWERS = {
     "engine": "memcached",
     "license": "Apache-2.0",
     "ci": "gitlab",
+    "deployment": "none",
 }
 
 

@@ -151,7 +151,7 @@ def test_a_name_with_a_byte_that_is_not_utf_8_is_refused(template: Path, tmp_pat
 
 
 def test_answers_that_are_typed_are_refused_alike(template: Path, tmp_path: Path) -> None:
-    typed = "Harbour {{ x }}\nharbour\n\n\n\n\n\n\n"
+    typed = "Harbour {{ x }}\nharbour\n\n\n\n\n\n\n\n"
     done = subprocess.run(
         [tool("cookiecutter"), template],
         cwd=tmp_path,
