@@ -31,14 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# No 'unsafe-inline': should a page ever fail to escape what somebody wrote, the browser still runs
-# none of it.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; object-src 'none'"
-)
 SECURITY_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
@@ -127,6 +120,7 @@ class _Common(RequestHandler):
     def set_default_headers(self) -> None:
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
+        self.set_header("Content-Security-Policy", self.settings["content_security_policy"])
         if self.settings["secure"]:
             self.set_header("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
         self.set_header("X-Request-ID", self.request_id)
