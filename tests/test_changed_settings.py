@@ -16,7 +16,7 @@ CHANGES = [
     {"idle_timeout": 1200},
     {"absolute_timeout": 90 * DAY_S},
     {"remember_days": 1},
-    {"cookie_domain": "example.com"},
+    {"cookie_domain": "example.org"},
     {"csp_sources": "img-src https://images.example.com data:; form-action https://example.com"},
     {"max_body_bytes": 64 * 1024},
     {"max_body_bytes": 50 * 1024 * 1024},
@@ -25,7 +25,7 @@ TOGETHER = {
     "idle_timeout": 2 * DAY_S,
     "absolute_timeout": 2 * DAY_S,
     "remember_days": 2,
-    "cookie_domain": "example.com",
+    "cookie_domain": "example.org",
     "csp_sources": "script-src https://cdn.example.com",
     "max_body_bytes": 2 * 1024 * 1024,
 }

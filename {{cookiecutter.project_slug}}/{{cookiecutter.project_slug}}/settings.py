@@ -212,7 +212,7 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
         given["key_version"] = next(iter(secret))
     settings = Settings(**given)
     faults += _faults(settings)
-    host, domain = urlsplit(settings.base_url).hostname or "", settings.cookie_domain
+    host, domain = urlsplit(given["base_url"]).hostname or "", texts.get("cookie_domain", "")
     if domain and "base_url" in texts and not f".{host}".endswith(f".{domain.lstrip('.')}"):
         faults.append(
             f"COOKIE_DOMAIN {domain} is not that of BASE_URL, {host}, and browsers would drop the "
