@@ -259,7 +259,11 @@ def _name(node: Server) -> str:
 
 def _replicated(nodes: list[Server]) -> bool:
     by_role = [node.ask("INFO replication") for node in nodes]
-    return all("lag=0" in said or "lag=1" in said for said in by_role if "role:master" in said)
+    return all(
+        f"offset={said.partition('master_repl_offset:')[2].split()[0]}," in said
+        for said in by_role
+        if "role:master" in said
+    )
 
 
 # --- several memcached servers -----------------------------------------------------------------

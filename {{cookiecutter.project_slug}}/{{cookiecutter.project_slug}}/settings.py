@@ -278,9 +278,14 @@ def _faults(settings: Settings) -> list[str]:
             f"ABSOLUTE_TIMEOUT={needed}"
         )
     if engine in ENGINES:
+        try:
+            sessions = settings.sessions
+        except ConfigurationError as error:
+            faults += error.faults
+            sessions = replace(settings, session_engine=memory_engine).sessions
         # The sessions package knows best what its engine takes.
         try:
-            SessionConfig.from_settings({**settings.sessions, "cookie_secret": "-"})
+            SessionConfig.from_settings({**sessions, "cookie_secret": "-"})
         except ConfigurationError as error:
             faults += [in_variables(engine, fault) for fault in error.faults]
     return faults

@@ -16,7 +16,8 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from ..errors import StoreUnavailable
 from .base import TOMBSTONE_S, Engine, Fields, Share, Snapshot, log, new_key
 from .connection import Connections
-from .redis_connection import Node, RedisConnection, cause_and_cure, first
+from .redis_connection import RedisConnection, cause_and_cure, first
+from .redis_sentinel import Node
 from .redis_settings import faults, flat
 
 _ENDED: Final = b"\xff"
@@ -198,7 +199,7 @@ class RedisEngine(Engine):
         if str(reply).startswith("WRONGTYPE"):
             log.warning("ignored a record that this package did not write: %s", reply)
             return None
-        if "read only replica" in str(reply):
+        if any(words in str(reply) for words in ("read only replica", "NOREPLICAS")):
             # This server was the master before a fail-over: connect to the one that is now.
             self._connections.to(node).retire()
         self._slots = []
