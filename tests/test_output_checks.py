@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,28 @@ def test_mypy_finds_nothing(project: Path, tmp_path: Path) -> None:
     assert "strict = true" in (project / "pyproject.toml").read_text()
     done = run(tool("mypy"), "--cache-dir", tmp_path, cwd=project, timeout_s=300)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_recipes_pass_the_checks_of_a_project_that_follows_them(
+    project: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+    package = copy / project.name
+    for page in (copy / "docs").glob("*.md"):
+        for number, block in enumerate(
+            re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+        ):
+            if block.startswith(("from ", "import ")):  # a whole module
+                folder = package if "from .database" in block else package / "handlers"
+                (folder / f"{page.stem}_{number}.py").write_text(block)
+            elif "google_client_id" in block:
+                settings = package / "settings.py"
+                head, line, rest = settings.read_text().partition("    debug: bool = False\n")
+                settings.write_text(head + line + block + rest)
+    for name, *arguments in (
+        ["ruff", "check", "--no-cache", "."],
+        ["mypy", "--cache-dir", str(tmp_path / "cache")],
+    ):
+        done = run(tool(name), *arguments, cwd=copy, timeout_s=300)
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -88,7 +88,7 @@ def test_nothing_is_left_unrendered(project: Path) -> None:
         assert "cookiecutter" not in path
         text = content.decode()
         assert not re.search(r"\{[{%#]-?\s*(cookiecutter|(el)?if cookiecutter)", text), path
-        if not re.search(r"/(templates|static)/|\.github/workflows/|README", path):
+        if not re.search(r"/(templates|static)/|\.github/workflows/|README|recipes\.md", path):
             assert not re.search(r"\{\{|\{%", text), path
 
 

@@ -26,6 +26,7 @@ from .database import Base, Database, UtcDateTime, is_taken
 from .mail import EmailRefused, check_email
 from .passwords import PASSWORD_COST, Hasher, check_password
 from .sessions import Owner, SessionManager, Store
+from .texts import _
 from .tokens import Purpose, Token
 from .usernames import UsernameRefused, check_username, max_username_characters, username_key
 
@@ -35,8 +36,6 @@ password."""
 
 max_email_characters = 254
 max_role_characters = 20
-
-_USERNAME_IS_TAKEN = "This username is taken. Choose another."
 
 
 class UsernameTaken(UsernameRefused):
@@ -148,7 +147,7 @@ class Accounts:
             # Of a form that was sent twice both are taken, and the database names either.
             if await self.find_by(username=username) is None:
                 raise
-            raise UsernameTaken(_USERNAME_IS_TAKEN) from None
+            raise _username_taken() from None
         return user
 
     async def authenticate(self, name: str, password: str) -> User | None:
@@ -181,7 +180,7 @@ class Accounts:
         """Return the user, if it is the user's password. Raises WrongPassword."""
         user = await self.find(user_id)
         if not await self.has_password(user, password) or user is None:
-            raise WrongPassword("This is not your current password.")
+            raise WrongPassword(_("This is not your current password."))
         return user
 
     async def delete(self, user: User) -> None:
@@ -204,7 +203,7 @@ class Accounts:
         hash_ = await self._hasher.hash(password)
         async with self._database.session() as db:
             if not await _update(db, _unchanged(user), {"password_hash": hash_}):
-                raise WrongPassword("The account was just changed elsewhere.")
+                raise WrongPassword(_("The account was just changed elsewhere."))
             await tokens.end_all(db, user.id)
             ended = await Owner(self._store, user.id).end_all(but=but)
             await db.commit()
@@ -252,6 +251,8 @@ class Accounts:
     async def prove_email(self, token: str) -> tuple[User, str | None] | None:
         """Use up a link that confirms an address, or changes it. Returns the user and the former
         address; None if the link is worth nothing. Raises EmailTaken.
+
+        Sessions learn of it by `tell_sessions`: tell the former address first, whatever the store does.
         """
         async with self._database.session() as db:
             found = await tokens.take(db, token, Purpose.CONFIRM, Purpose.CHANGE)
@@ -263,9 +264,12 @@ class Accounts:
             former, user.email = user.email, found.email
             user.email_confirmed_at = datetime.now(UTC)
             await _commit(db)
-        owner = Owner(self._store, user.id)
-        await asyncio.gather(owner.set("email", user.email), owner.set("confirmed", True))
         return user, former
+
+    async def tell_sessions(self, user: User) -> None:
+        """Let all sessions of the user know the address, and that it is confirmed."""
+        owner = Owner(self._store, user.id)
+        await asyncio.gather(owner.set("email", user.email), owner.set("confirmed", user.confirmed))
 
     async def reset_password(self, token: str, password: str) -> User | None:
         """Use up a link, and set the password: all sessions end. It proves the address, too. Returns
@@ -274,7 +278,7 @@ class Accounts:
         found = await self.find_token(token, Purpose.RESET)
         if found is None:
             return None
-        _, user = found
+        user = found[1]
         check_password(password, user.username)
         hash_ = await self._hasher.hash(password)
         now = datetime.now(UTC)
@@ -332,7 +336,11 @@ async def _commit(db: AsyncSession) -> None:
         # The database decides: of two people who ask at the same time, it lets one in. Looking first
         # would let in both.
         if is_taken(error, User.username_key):
-            raise UsernameTaken(_USERNAME_IS_TAKEN) from None
+            raise _username_taken() from None
         if is_taken(error, User.email):
-            raise EmailTaken("Another account has this address.") from None
+            raise EmailTaken(_("Another account has this address.")) from None
         raise
+
+
+def _username_taken() -> UsernameTaken:
+    return UsernameTaken(_("This username is taken. Choose another."))

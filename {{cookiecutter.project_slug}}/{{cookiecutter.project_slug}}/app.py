@@ -12,6 +12,7 @@ from typing import Any
 
 from tornado.routing import HostMatches
 
+from . import texts
 from .application import App
 from .csp import content_security_policy
 from .handlers import ROUTES, dev, health
@@ -30,6 +31,7 @@ def make_app(settings: Settings) -> App:
 
     Work of your own that runs beside the requests starts here: `app.background(...)`.
     """
+    texts.load()
     return App(_routes(settings), make_services(settings), _tornado_settings(settings))
 
 

@@ -24,6 +24,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import aiosmtplib
 from email_validator import EmailNotValidError, validate_email
 
+from .texts import _
+
 timeout_s = 10
 wait_before_try_s = (0, 5, 60)
 max_waiting = 1000
@@ -54,13 +56,13 @@ def check_email(email: str) -> str:
     Whether it exists, and whose it is, only a mail to it can tell.
     """
     if len(email) > 1000:
-        raise EmailRefused("Use a shorter address.")
+        raise EmailRefused(_("Use a shorter address."))
     try:
         found = validate_email(email.strip(), check_deliverability=False)
-    except EmailNotValidError as error:
-        raise EmailRefused(str(error)) from None
+    except EmailNotValidError:
+        raise EmailRefused(_("Use an address such as name@example.com.")) from None
     if found.ascii_email is None:
-        raise EmailRefused("Use an address that has only plain letters before the @.")
+        raise EmailRefused(_("Use an address that has only plain letters before the @."))
     return found.ascii_email.lower()
 
 
@@ -106,7 +108,7 @@ class Mailer:
     async def close(self) -> None:
         """Give mail that is on its way a few seconds; what is not accepted then is lost."""
         if self._on_the_way:
-            _, late = await asyncio.wait(self._on_the_way, timeout=closing_timeout_s)
+            _done, late = await asyncio.wait(self._on_the_way, timeout=closing_timeout_s)
             for task in late:
                 task.cancel()
             if late:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import argon2
 
 from .load import Busy, Client, check_client, client
+from .texts import _
 
 min_password_characters = 8
 max_password_bytes = 1024
@@ -46,14 +47,16 @@ def check_password(password: str, *others: str) -> None:
     whatever else of the user's it must not be.
     """
     if _too_long(password):
-        raise PasswordRefused(f"Use at most {max_password_bytes} bytes.")
+        raise PasswordRefused(_("Use at most {count} bytes.", count=max_password_bytes))
     if len(_normal(password)) < min_password_characters:
-        raise PasswordRefused(f"Use at least {min_password_characters} characters.")
+        raise PasswordRefused(_("Use at least {count} characters.", count=min_password_characters))
     folded = _folded(password)
     if any(folded == _folded(each) for each in others if not _too_long(each)):
-        raise PasswordRefused("Use something other than your username.")
+        raise PasswordRefused(_("Use something other than your username."))
     if folded in _common_passwords():
-        raise PasswordRefused("This is one of the first passwords anybody would try. Use another.")
+        raise PasswordRefused(
+            _("This is one of the first passwords anybody would try. Use another.")
+        )
 
 
 class Hasher:

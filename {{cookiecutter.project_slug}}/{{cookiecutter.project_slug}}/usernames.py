@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from .texts import _
+
 max_username_characters = 64
 
 
@@ -29,18 +31,18 @@ def username_key(username: str) -> str:
 def check_username(username: str) -> str:
     """Return the username as it is kept and shown. Raises UsernameRefused."""
     if len(username) > 4 * max_username_characters:
-        raise UsernameRefused(f"Use at most {max_username_characters} characters.")
+        raise UsernameRefused(_("Use at most {count} characters.", count=max_username_characters))
     username = unicodedata.normalize("NFKC", username).strip()
     if not username:
-        raise UsernameRefused("Choose a username.")
+        raise UsernameRefused(_("Choose a username."))
     if max(len(username), len(username_key(username))) > max_username_characters:
-        raise UsernameRefused(f"Use at most {max_username_characters} characters.")
+        raise UsernameRefused(_("Use at most {count} characters.", count=max_username_characters))
     if "@" in username:
-        raise UsernameRefused("Use a name without @: it is for addresses, which log in too.")
+        raise UsernameRefused(_("Use a name without @: it is for addresses, which log in too."))
     if any(unicodedata.category(c)[0] == "C" or c in _INVISIBLE for c in username):
-        raise UsernameRefused("Use letters, digits and signs that can be seen.")
+        raise UsernameRefused(_("Use letters, digits and signs that can be seen."))
     if any(unicodedata.category(c)[0] == "Z" and c != " " for c in username) or "  " in username:
-        raise UsernameRefused("Use single spaces between words, and no other blanks.")
+        raise UsernameRefused(_("Use single spaces between words, and no other blanks."))
     return username
 
 

@@ -47,10 +47,10 @@ def add(app: App, name: str) -> ModuleType:
 
 
 def text_of(page: str, file: str) -> str:
-    """Return the block behind the words "Save it as `file`" of a page: a template, a script."""
+    """Return the block behind the words that name `file` on a page: a template, a script."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     found = re.search(
-        rf"`{re.escape(file)}`[^`]*\n```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+        rf"{re.escape(file)}(?:(?!^```).)*^```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
     )
     assert found is not None, f"{page} shows no {file}"
     return found[1]

@@ -10,6 +10,7 @@ import re
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,11 +26,13 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
 from {{cookiecutter.project_slug}}.accounts import User
-from {{cookiecutter.project_slug}}.app import App
+from {{cookiecutter.project_slug}}.app import App, make_app
+from {{cookiecutter.project_slug}}.proxies import make_server
+from {{cookiecutter.project_slug}}.settings import Settings, read_settings
 
 from .browser import Browser, Page
 from .conftest import MakeBrowser
-from .examples import EXAMPLES, add, add_template, run
+from .examples import EXAMPLES, add, add_template, run, text_of
 from .project_copy import PACKAGE, Project
 from .servers import free_port
 
@@ -297,7 +300,7 @@ def site(tmp_path: Path, empty_database: Path, provider: Provider) -> Iterator[s
     """The address of a copy of the project that the recipe was followed in."""
     project = Project(tmp_path / "copy", empty_database)
     recipe = EXAMPLES["GoogleHandler"]
-    for name, address in (("AUTHORIZE", "/authorize"), ("TOKEN", "/token"), ("ISSUER", "")):
+    for name, address in (("AUTHORIZE", "/authorize"), ("EXCHANGE", "/token"), ("ISSUER", "")):
         recipe = re.sub(
             rf'^{name} = ".*"$', f'{name} = "{provider.url}{address}"', recipe, flags=re.M
         )
@@ -307,7 +310,7 @@ def site(tmp_path: Path, empty_database: Path, provider: Provider) -> Iterator[s
     project.insert(handlers, "    *home.ROUTES,\n", "    *google.ROUTES,\n")
     project.insert("accounts.py", '__tablename__ = "users"\n', EXAMPLES["google_id"])
     project.insert("settings.py", "    debug: bool = False\n", EXAMPLES["google_client_id"])
-    project.insert("settings.py", "OPTIONS = (\n", EXAMPLES["Option"])
+    project.insert("settings.py", "OPTIONS = (\n", text_of(PAGE, "and to `OPTIONS`"))
     project.make_migration("Users from Google")
     port = str(free_port())
     process = project.start(
@@ -382,3 +385,49 @@ async def test_google_says_who_somebody_is(
         assert (page.url, page.flashes[0][0]) == ("/login", "error")
     assert "log in with its password" in page.plain
     assert (await thief.get("/account")).url.startswith("/login")
+
+
+# --- Behind a proxy
+
+
+@pytest.mark.gen_test
+async def test_behind_the_proxy_of_the_recipe_the_app_knows_host_and_visitor(
+    settings: Settings, http_client: AsyncHTTPClient
+) -> None:
+    environ = dict(line.split("=", 1) for line in text_of(PAGE, ".env").splitlines())
+    read = read_settings(["app"], {**environ, "COOKIE_SECRET": str(settings.cookie_secret)})
+    settings = replace(
+        settings,
+        base_url=read.base_url,
+        allowed_hosts=read.allowed_hosts,
+        trusted_proxies=read.trusted_proxies,
+    )
+    app = make_app(settings)
+    await app.start()
+    socket, port = bind_unused_port()
+    server = make_server(app, settings.trusted_proxies)
+    server.add_socket(socket)
+
+    # As the nginx of the recipe sends it: the visitor had a header of its own.
+    sent = re.findall(r"proxy_set_header (\S+)", text_of(PAGE, "For nginx"))
+    assert sent == ["Host", "X-Forwarded-For", "X-Forwarded-Proto"]
+    headers = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7", "X-Forwarded-Proto": "https"}
+    browser = Browser(http_client, f"http://localhost:{port}", headers=headers)
+    for host, status in [
+        ("www.example.com", 200),
+        ("shop.example.com", 200),
+        ("example.com", 200),
+        ("example.com.evil.example", 421),
+        ("app.internal:8888", 421),
+    ]:
+        page = await browser.get("/login", headers={"Host": host})
+        assert page.status == status, host
+    fields: dict[str, Any] = {"username": "ada", "email": "ada@example.com"}
+    site = {"Host": "shop.example.com"}
+    page = await browser.post("/register", headers=site, password="correct horse", **fields)
+    assert "203.0.113.7" in (await browser.get("/account", headers=site)).plain
+    (mail,) = app.services.mail.outbox
+    assert "https://www.example.com/confirm?token=" in mail.text
+    server.stop()
+    await server.close_all_connections()
+    await app.close()

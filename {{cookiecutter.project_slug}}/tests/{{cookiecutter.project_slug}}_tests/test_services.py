@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextvars
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import text
 import {{cookiecutter.project_slug}}
 from {{cookiecutter.project_slug}} import application
 from {{cookiecutter.project_slug}}.app import App, make_app
+from {{cookiecutter.project_slug}}.load import Client, check_client, client
 from {{cookiecutter.project_slug}}.services import make_services
 from {{cookiecutter.project_slug}}.sessions import Store
 from {{cookiecutter.project_slug}}.settings import Settings
@@ -178,3 +180,19 @@ async def test_a_job_of_an_app_that_never_started_is_not_left_behind(settings: S
 
     app.background(job())  # a coroutine that nobody awaits is a warning, and a warning is an error
     await app.close()
+
+
+@pytest.mark.gen_test
+async def test_a_job_goes_on_when_the_client_is_gone_whose_request_began_it(app: App) -> None:
+    done = asyncio.Event()
+
+    async def job() -> None:
+        check_client()
+        done.set()
+
+    request = contextvars.copy_context()
+    gone = Client()
+    gone.gone = True
+    request.run(client.set, gone)
+    request.run(app.background, job)
+    await done.wait()

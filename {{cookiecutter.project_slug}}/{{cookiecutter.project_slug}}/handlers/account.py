@@ -11,6 +11,7 @@ from ..accounts import User, WrongPassword
 from ..mail import EmailRefused, check_email
 from ..passwords import PasswordRefused, check_password
 from ..sessions import Message
+from ..texts import _
 from ..throttle import form_limit, mail_limit, mailing_limit
 from ..tokens import Purpose
 from .base import BaseHandler
@@ -58,7 +59,7 @@ class AccountHandler(_MemberHandler):
     @authenticated
     async def post(self) -> None:
         """Change the password: it takes the current one, and ends all other sessions."""
-        words, new = "Your password was not changed.", self.field("new_password")
+        words, new = _("Your password was not changed."), self.field("new_password")
         try:
             check_password(new, self.member.username)
             user = await self.password_of_the_member("password change")
@@ -72,7 +73,10 @@ class AccountHandler(_MemberHandler):
         except PasswordRefused as error:
             await self.refuse(words, {"new_password": str(error)})
             return
-        self.flash("Your password is changed." + (f" {_ended(ended)}" if ended else ""), "success")
+        self.flash(
+            " ".join([_("Your password is changed."), *([_ended(ended)] if ended else [])]),
+            "success",
+        )
         self.see_other("/account")
 
 
@@ -80,7 +84,7 @@ class EmailHandler(_MemberHandler):
     @authenticated
     async def post(self) -> None:
         """Send a link to an address, which is the user's once it was opened."""
-        words, typed = "Your address was not changed.", self.field("email")
+        words, typed = _("Your address was not changed."), self.field("email")
         try:
             email = check_email(typed)
             user = await self.password_of_the_member("change of address")
@@ -96,7 +100,9 @@ class EmailHandler(_MemberHandler):
         async with self.attempt({mailing_limit: self.network, mail_limit: email}) as attempt:
             attempt.count()
             await send_confirmation(self, user, purpose, email)
-        self.flash(f"We have sent a link to {email}. Open it to confirm the address.")
+        self.flash(
+            _("We have sent a link to {email}. Open it to confirm the address.", email=email)
+        )
         self.see_other("/account")
 
 
@@ -106,6 +112,8 @@ class SendAgainHandler(EmailHandler):
         """Send the link again that confirms the user's address."""
         user = await self.accounts.find(self.member.id)
         if user is None or user.email is None or user.confirmed:
+            if user is not None:  # the store was away when the link was used
+                await self.accounts.tell_sessions(user)
             self.see_other("/account")
             return
         await self._send(user, Purpose.CONFIRM, user.email)
@@ -116,9 +124,9 @@ class EndSessionHandler(_MemberHandler):
     async def post(self) -> None:
         """End one session, by the handle on the page."""
         if await self.own_sessions.end(self.field("handle")):
-            self.flash("That session is ended.", "success")
+            self.flash(_("That session is ended."), "success")
         else:
-            self.flash("That session had ended already.", "error")
+            self.flash(_("That session had ended already."), "error")
         self.see_other("/account")
 
 
@@ -137,12 +145,12 @@ class DeleteAccountHandler(_MemberHandler):
         try:
             user = await self.password_of_the_member("account deletion")
         except WrongPassword as error:
-            words = "Your account was not deleted."
+            words = _("Your account was not deleted.")
             await self.refuse(words, {"delete_password": str(error)}, status=403)
             return
         await self.accounts.delete(user)
         self.session.destroy()
-        self.flash("Your account is deleted.", "success")
+        self.flash(_("Your account is deleted."), "success")
         self.see_other("/")
 
 
@@ -174,9 +182,11 @@ def device(agent: str) -> str:
     >>> device("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
     'Firefox on Linux'
     """
-    browser = next((name for mark, name in _BROWSERS.items() if mark in agent), "Unknown browser")
-    system = next((name for mark, name in _SYSTEMS.items() if mark in agent), "unknown system")
-    return f"{browser} on {system}"
+    browser = next(
+        (name for mark, name in _BROWSERS.items() if mark in agent), _("Unknown browser")
+    )
+    system = next((name for mark, name in _SYSTEMS.items() if mark in agent), _("unknown system"))
+    return _("{browser} on {system}", browser=browser, system=system)
 
 
 def _ended(count: int) -> str:
@@ -185,23 +195,21 @@ def _ended(count: int) -> str:
     >>> _ended(0), _ended(1), _ended(3)
     ('There was no other session.', 'One other session is ended.', '3 other sessions are ended.')
     """
-    match count:
-        case 0:
-            return "There was no other session."
-        case 1:
-            return "One other session is ended."
-        case _:
-            return f"{count} other sessions are ended."
+    if count == 0:
+        return _("There was no other session.")
+    return _("One other session is ended.", "{count} other sessions are ended.", count)
 
 
 def _ago(moment: datetime, now: datetime | None = None) -> str:
     """How long ago that was, roughly, as people say it."""
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"
+    if seconds >= 86400:
+        return _("{count} day ago", "{count} days ago", int(seconds // 86400))
+    if seconds >= 3600:
+        return _("{count} hour ago", "{count} hours ago", int(seconds // 3600))
+    if seconds >= 60:
+        return _("{count} minute ago", "{count} minutes ago", int(seconds // 60))
+    return _("just now")
 
 
 ROUTES = [

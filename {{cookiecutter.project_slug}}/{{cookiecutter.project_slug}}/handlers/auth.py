@@ -9,6 +9,7 @@ from ..accounts import EmailTaken, User, UsernameTaken, email_required
 from ..mail import EmailRefused, check_email
 from ..passwords import PasswordRefused, check_password
 from ..sessions import Message
+from ..texts import _
 from ..throttle import account_limit, address_limit, registration_limit
 from ..tokens import Purpose
 from ..usernames import UsernameRefused, check_username, username_key
@@ -75,10 +76,10 @@ class RegisterHandler(AuthHandler):
         user = None if faults else await self._register(username, email, password, faults)
         if user is None or not await self.log_in(user):
             self.set_status(422)
-            notice = Message("No account was made yet: see below.", "error")
+            notice = Message(_("No account was made yet: see below."), "error")
             await self._show(next_, username, email, notice=notice, faults=faults)
             return
-        self.flash(f"Welcome, {user.username}! Your account is ready.", "success")
+        self.flash(_("Welcome, {name}! Your account is ready.", name=user.username), "success")
         self.see_other(next_)
 
     async def _register(
@@ -145,7 +146,7 @@ class LoginHandler(AuthHandler):
             self.redirect(next_)
             return
         is_sent_here = next_ != "/" and "kept" not in self.session
-        notice = Message("Log in to see that page.", "info") if is_sent_here else None
+        notice = Message(_("Log in to see that page."), "info") if is_sent_here else None
         await self._show(next_, notice=notice)
 
     async def post(self) -> None:
@@ -161,7 +162,7 @@ class LoginHandler(AuthHandler):
             # wrong box.
             self.log_event("login failed")
             self.set_status(403)
-            fault = "Username or password is wrong."
+            fault = _("Username or password is wrong.")
             await self._show(
                 next_,
                 username=username,
@@ -170,7 +171,7 @@ class LoginHandler(AuthHandler):
                 faults={"password": fault},
             )
             return
-        self.flash(f"Welcome back, {user.username}.", "success")
+        self.flash(_("Welcome back, {name}.", name=user.username), "success")
         self.see_other(next_)
 
     async def _show(self, next_: str, **values: Any) -> None:
@@ -194,7 +195,7 @@ class LogoutHandler(BaseHandler):
         """Offer to log out, or say that it is done. A GET never logs out: an image tag on any site
         could send one.
         """
-        notice = Message("You are logged out.", "success") if self.user is None else None
+        notice = Message(_("You are logged out."), "success") if self.user is None else None
         await self.render_page("logout.html", notice=notice)
 
     async def post(self) -> None:

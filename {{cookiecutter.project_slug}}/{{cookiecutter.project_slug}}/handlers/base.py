@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
 from tornado.httputil import HTTPServerRequest
+from tornado.locale import Locale
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler, stream_request_body
 
-from .. import logs
+from .. import logs, texts
 from ..accounts import Accounts
 from ..load import Client, client
 from ..mail import Mailer
 from ..sessions import Message, NotificationMixin, Owner, SessionMixin
+from ..texts import N_, _
 from ..throttle import Attempt, Limit, TooManyFailures, network
 from . import forms
 
@@ -42,30 +44,40 @@ SECURITY_HEADERS = {
 STRICT_TRANSPORT_SECURITY = "max-age=63072000"
 
 ERROR_PAGES = {
-    400: ("That request made no sense", "Something in it was malformed. Go back and try again."),
-    401: ("You are not logged in", "Log in, then try again."),
+    400: (
+        N_("That request made no sense"),
+        N_("Something in it was malformed. Go back and try again."),
+    ),
+    401: (N_("You are not logged in"), N_("Log in, then try again.")),
     403: (
-        "You may not do that",
-        "You are not logged in, or the request came from another site. Open the page again.",
+        N_("You may not do that"),
+        N_("You are not logged in, or the request came from another site. Open the page again."),
     ),
-    404: ("There is no such page", "The address may be mistyped, or the page is gone."),
-    405: ("Not like that", "This address exists, but it cannot be used in this way."),
+    404: (N_("There is no such page"), N_("The address may be mistyped, or the page is gone.")),
+    405: (N_("Not like that"), N_("This address exists, but it cannot be used in this way.")),
     409: (
-        "This page is out of date",
-        "Your session has ended since you opened it, or you have logged in or out in another tab. "
-        "Nothing was saved; open the page again.",
+        N_("This page is out of date"),
+        N_(
+            "Your session has ended since, or you have logged in or out in another tab. Open the page "
+            "again, and look whether what you sent has arrived before you send it again."
+        ),
     ),
-    413: ("That was too much", "Send less at once{at_most}."),
-    421: ("This is another site's address", "It leads here by mistake. Look at the address again."),
-    429: ("Please slow down", "There were too many attempts. Wait {wait}, then try again."),
+    413: (N_("That was too much"), N_("Send less at once.")),
+    421: (
+        N_("This is another site's address"),
+        N_("It leads here by mistake. Look at the address again."),
+    ),
+    429: (N_("Please slow down"), N_("There were too many attempts. Wait {wait}, then try again.")),
     500: (
-        "Something went wrong",
-        "It is not your fault, and it has been noted. Try again in a moment.",
+        N_("Something went wrong"),
+        N_("It is not your fault, and it has been noted. Try again in a moment."),
     ),
     503: (
-        "One moment, please",
-        "A part of the site does not answer. If you sent something, look whether it has arrived "
-        "before you send it again.",
+        N_("One moment, please"),
+        N_(
+            "A part of the site does not answer. If you sent something, look whether it has arrived "
+            "before you send it again."
+        ),
     ),
 }
 
@@ -136,9 +148,15 @@ class _Common(RequestHandler):
         super().on_finish()
         self.application.in_flight.discard(self)
 
+    def get_user_locale(self) -> Locale | None:
+        """The language that somebody has chosen, if this cookie says so. None: the browser's."""
+        return texts.find(self.get_cookie("language"))
+
     def get_template_namespace(self) -> dict[str, Any]:
+        texts.speak(self.locale)
         return {
             **super().get_template_namespace(),
+            "_": _,
             "app_title": self.settings["app_title"],
             "messages": [],
             "can_mail": self.application.services.mail.can_send,
@@ -159,11 +177,13 @@ class _Common(RequestHandler):
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
         self.set_header("Cache-Control", "no-store")
-        title, words = ERROR_PAGES.get(status_code, (self._reason, "Go back and try again."))
-        max_bytes = getattr(error, "max_bytes", None)
-        at_most = f": at most {_size_in_words(max_bytes)}" if max_bytes else ""
-        words = words.format(wait=_in_words(retry_after_s), at_most=at_most)
-        self.show_error(status_code, title, words)
+        texts.speak(self.locale)
+        title, words = ERROR_PAGES.get(status_code, (self._reason, N_("Go back and try again.")))
+        size = ""
+        if isinstance(error, TooLarge):
+            words, size = N_("Send less at once: at most {size}."), _size_in_words(error.max_bytes)
+        words = _(words, wait=_in_words(retry_after_s), size=size)
+        self.show_error(status_code, _(title), words)
 
     def show_error(self, status: int, title: str, words: str) -> None:
         """Answer with an error page. To answer in another form, as JSON, override this."""
@@ -244,10 +264,17 @@ class BaseHandler(SessionMixin, NotificationMixin, _Page):
 
     async def prepare(self) -> None:
         await super().prepare()
+        texts.speak(self.locale)
         if self.user is not None:
             # What a logged-in user sees is kept by no cache: after logout, the back button finds
             # nothing.
             self.set_header("Cache-Control", "no-store")
+
+    def get_user_locale(self) -> Locale | None:
+        """The language of the session; the cookie's where there is no session, or none that could be
+        loaded.
+        """
+        return texts.find(self.session.get("language")) or super().get_user_locale()
 
     def get_current_user(self) -> CurrentUser | None:
         """What `self.current_user`, @authenticated and the templates go by."""
@@ -300,8 +327,10 @@ class BaseHandler(SessionMixin, NotificationMixin, _Page):
         if sum(map(len, typed.values())) > forms.max_kept_characters:
             raise HTTPError(409, "the session is over, and what was typed is too long for another")
         self.session["kept"] = {"page": page, "fields": typed}
-        what_is_kept = ": what you typed is kept." if typed else "."
-        self.flash(f"Your session is over. Log in to go on{what_is_kept}")
+        if typed:
+            self.flash(_("Your session is over. Log in to go on: what you typed is kept."))
+        else:
+            self.flash(_("Your session is over. Log in to go on."))
         self.see_other("/login?" + urlencode({"next": page}))
 
     def flash(self, text: str, category: str = "info") -> None:
@@ -378,10 +407,10 @@ def _in_words(seconds: int | None) -> str:
     ('42 seconds', '2 minutes', '1 second')
     """
     if seconds is None:
-        return "a moment"
+        return _("a moment")
     if seconds > 60:
-        return f"{math.ceil(seconds / 60)} minutes"
-    return "1 second" if seconds == 1 else f"{seconds} seconds"
+        return _("{count} minutes", count=math.ceil(seconds / 60))
+    return _("{count} second", "{count} seconds", seconds)
 
 
 def _size_in_words(count: int) -> str:
@@ -393,4 +422,4 @@ def _size_in_words(count: int) -> str:
     for unit, size in (("MB", 1024 * 1024), ("kB", 1024)):
         if count >= size:
             return f"{round(count / size, 1):g} {unit}"
-    return "1 byte" if count == 1 else f"{count} bytes"
+    return _("{count} byte", "{count} bytes", count)

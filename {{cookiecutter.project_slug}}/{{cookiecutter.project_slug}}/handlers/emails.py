@@ -13,34 +13,35 @@ from tornado.web import HTTPError
 from ..accounts import EmailTaken, User
 from ..mail import EmailRefused, check_email
 from ..passwords import PasswordRefused
+from ..texts import N_, _
 from ..throttle import mail_limit, mailing_limit
 from ..tokens import Purpose
 from .base import BaseHandler
 
-CONFIRM_SUBJECT = "Confirm your e-mail address"
-CONFIRM_TEXT = """Hello {user.username},
+CONFIRM_SUBJECT = N_("Confirm your e-mail address")
+CONFIRM_TEXT = N_("""Hello {name},
 
 to confirm that this address is yours, open
 
     {link}
 
 If this means nothing to you, do nothing: somebody has mistyped their address.
-"""
-RESET_SUBJECT = "Choose a new password"
-RESET_TEXT = """Hello {user.username},
+""")
+RESET_SUBJECT = N_("Choose a new password")
+RESET_TEXT = N_("""Hello {name},
 
 to choose a new password, open this within an hour:
 
     {link}
 
 If you did not ask for this, do nothing: your password stays as it is.
-"""
-CHANGED_SUBJECT = "Your e-mail address was changed"
-CHANGED_TEXT = """Hello {user.username},
+""")
+CHANGED_SUBJECT = N_("Your e-mail address was changed")
+CHANGED_TEXT = N_("""Hello {name},
 
-from now on we write to {user.email}, and no longer here. If that was not you, somebody knows your
+from now on we write to {email}, and no longer here. If that was not you, somebody knows your
 password.
-"""
+""")
 
 
 async def send_confirmation(handler: BaseHandler, user: User, purpose: Purpose, email: str) -> None:
@@ -48,7 +49,9 @@ async def send_confirmation(handler: BaseHandler, user: User, purpose: Purpose, 
     if handler.mail.can_send:
         token = await handler.accounts.make_token(user, purpose, email)
         link = handler.url("/confirm?" + urlencode({"token": token}))
-        handler.mail.send_soon(email, CONFIRM_SUBJECT, CONFIRM_TEXT.format(user=user, link=link))
+        handler.mail.send_soon(
+            email, _(CONFIRM_SUBJECT), _(CONFIRM_TEXT, name=user.username, link=link)
+        )
 
 
 class _MailHandler(BaseHandler):
@@ -92,7 +95,9 @@ class ForgotHandler(_MailHandler):
         if user is not None:
             token = await self.accounts.make_token(user, Purpose.RESET, email)
             link = self.url("/reset?" + urlencode({"token": token}))
-            self.mail.send_soon(email, RESET_SUBJECT, RESET_TEXT.format(user=user, link=link))
+            self.mail.send_soon(
+                email, _(RESET_SUBJECT), _(RESET_TEXT, name=user.username, link=link)
+            )
 
 
 class ResetHandler(_MailHandler):
@@ -112,7 +117,7 @@ class ResetHandler(_MailHandler):
             return
         self.log_event("password replaced by mail")
         self.session.destroy()
-        self.flash("Your password is changed. Log in with it.", "success")
+        self.flash(_("Your password is changed. Log in with it."), "success")
         self.see_other("/login")
 
     async def _show(self, faults: dict[str, str]) -> None:
@@ -120,10 +125,8 @@ class ResetHandler(_MailHandler):
         if found is None:
             await self.refuse_link()
             return
-        _, user = found
-        await self.render_page(
-            "reset.html", token=self.token, username=user.username, faults=faults
-        )
+        name = found[1].username
+        await self.render_page("reset.html", token=self.token, username=name, faults=faults)
 
 
 class ConfirmHandler(_MailHandler):
@@ -147,8 +150,10 @@ class ConfirmHandler(_MailHandler):
             return
         user, former = proved
         if former is not None and former != user.email:
-            self.mail.send_soon(former, CHANGED_SUBJECT, CHANGED_TEXT.format(user=user))
-        self.flash(f"{user.email} is confirmed.", "success")
+            text = _(CHANGED_TEXT, name=user.username, email=user.email)
+            self.mail.send_soon(former, _(CHANGED_SUBJECT), text)
+        await self.accounts.tell_sessions(user)
+        self.flash(_("{email} is confirmed.", email=user.email), "success")
         self.see_other("/account" if self.user is not None else "/login")
 
 

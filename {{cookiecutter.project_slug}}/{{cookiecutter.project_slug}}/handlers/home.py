@@ -5,6 +5,7 @@ It shows how to use a session. Read it, then replace it with yours.
 
 from __future__ import annotations
 
+from ..texts import _
 from .base import BaseHandler
 
 max_notes = 20
@@ -22,16 +23,16 @@ class HomeHandler(BaseHandler):
         if not text or len(text) > max_note_characters:
             self.set_status(422)
             fault = (
-                f"Use at most {max_note_characters} characters."
+                _("Use at most {count} characters.", count=max_note_characters)
                 if text
-                else "Write something first."
+                else _("Write something first.")
             )
             await self._show(text=text, fault=fault)
             return
         # Atomic: of two notes posted at once none is lost. Where that does not matter,
         # self.session["notes"] = ... does.
         await self.session.modify("notes", lambda notes: [text, *notes][:max_notes], default=[])
-        self.flash("Your note is saved.", "success")
+        self.flash(_("Your note is saved."), "success")
         self.see_other("/")
 
     async def _show(self, *, text: str = "", fault: str = "") -> None:

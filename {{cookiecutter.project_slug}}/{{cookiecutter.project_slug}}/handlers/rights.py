@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import tornado.web
 from tornado.web import HTTPError
 
+from ..texts import _
 from .base import BaseHandler
 from .forms import is_form
 
@@ -65,7 +66,7 @@ def confirmed(method: Method) -> Method:
             return method(self, *args, **kwargs)
         if self.request.method not in ("GET", "HEAD"):
             raise HTTPError(403, "the address is not confirmed")
-        self.flash("Confirm your e-mail address first.")
+        self.flash(_("Confirm your e-mail address first."))
         self.redirect("/account")
         return None
 

@@ -1,0 +1,228 @@
+"""Other languages: every text can be translated, is found by tools, and speaks the right one."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import tornado.locale
+from tornado.template import Loader
+
+import {{cookiecutter.project_slug}}
+from {{cookiecutter.project_slug}} import texts
+from {{cookiecutter.project_slug}}.app import App
+from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
+from {{cookiecutter.project_slug}}.handlers.rights import require
+from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
+
+from .browser import Browser, Page
+from .conftest import MakeBrowser
+from .examples import add, text_of
+
+PACKAGE = Path({{cookiecutter.project_slug}}.__file__).parent
+
+
+@pytest.fixture
+def engine() -> str:
+    """What is tested here has nothing to do with the store: once is enough."""
+    return "memory"
+
+
+def marked() -> set[str]:
+    """What a translator's tools find: the texts of `_` and `N_`, in modules and templates."""
+    sources = [each.read_text(encoding="utf-8") for each in PACKAGE.rglob("*.py")]
+    loader = Loader(str(PACKAGE / "templates"))
+    sources += [loader.load(each.name).code for each in (PACKAGE / "templates").glob("*.html")]
+    found = set()
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("_", "N_"):
+                found |= {
+                    each.value
+                    for each in node.args[:2]
+                    if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                }
+    return found
+
+
+def test_no_text_stands_where_tools_do_not_look() -> None:
+    """xgettext takes an attribute, with all that is in its quotes, for one string."""
+    for template in (PACKAGE / "templates").glob("*.html"):
+        text = template.read_text(encoding="utf-8")
+        assert re.findall(r"""=["'][^"'=<>]*\b_\(""", text) == [], template.name
+
+
+class Brackets(tornado.locale.Locale):
+    """A language in which every text stands in brackets."""
+
+    asked: ClassVar[set[str]] = set()
+
+    def translate(
+        self, message: str, plural_message: str | None = None, count: int | None = None
+    ) -> str:
+        chosen = plural_message if plural_message and count != 1 else message
+        self.asked.add(chosen)
+        return f"\u2e28{chosen}\u2e29"
+
+
+@pytest.fixture
+def language(monkeypatch: pytest.MonkeyPatch) -> Brackets:
+    language = Brackets("xx")
+    language.asked.clear()
+    monkeypatch.setattr(BaseHandler, "get_user_locale", lambda _: language)
+    return language
+
+
+class Admins(BaseHandler):
+    @require("admin")
+    async def get(self) -> None:
+        self.write("for admins")
+
+
+def untranslated(page: Page, title: str) -> list[str]:
+    """The words of a page that are in no brackets: names and numbers apart."""
+    text = re.sub(r"<(style|script|code)\b.*?</\1>", "", page.text, flags=re.DOTALL)
+    labels = " ".join(re.findall(r'aria-label="([^"]*)"', text))
+    text = html.unescape(re.sub(r"<[^>]+>", " ", text) + labels)
+    while (outer := re.sub("\u2e28[^\u2e28\u2e29]*\u2e29", "", text)) != text:
+        text = outer  # one may stand in another
+    return re.findall(r"[A-Za-z]{2,}", text.replace(title, ""))
+
+
+NAMES = {"ada", "example", "com", "new", "UTC"}
+
+
+@pytest.mark.gen_test
+async def test_every_text_that_people_see_is_translated_and_found_by_tools(
+    app: App, language: Brackets, make_browser: MakeBrowser
+) -> None:
+    app.add_handlers(".*", [("/admins", Admins)])
+    browser, other = make_browser(), make_browser()
+    password: dict[str, Any] = {"password": "correct horse"}
+    address: dict[str, Any] = {"email": "ada@example.com"}
+    pages: list[Page] = []
+
+    async def see(path: str, who: Browser = browser, **fields: Any) -> None:
+        pages.append(await (who.post(path, **fields) if fields else who.get(path)))
+
+    for path in ("/", "/account", "/register", "/login", "/forgot", "/logout", "/confirm"):
+        await see(path)
+    await see("/", text="x" * 300)
+    await see("/", text=" ")
+    await see("/", text="1")
+    await see("/register", username="", password="x", email="x")
+    for name in ("a@b", "a\u200bb", "a  b", "x" * 300):
+        await see("/register", username=name, password="password1", email="x" * 2000)
+    await see("/register", username="ada", **address, **password)
+    await see("/register", make_browser(), username="ada", password="another horse")
+    await see("/register", make_browser(), username="new", **address, **password)
+    await see("/login", other, username="ada", password="wrong")
+    await see("/login", other, username="ada", **password)
+    for path in ("/account", "/logout", "/admins"):
+        await see(path)
+    await see("/account", password="wrong", new_password="another horse")
+    await see("/account", new_password="short", **password)
+    await see("/account", new_password="another horse", **password)
+    await see("/account/email", email="x", **password)
+    await see("/account/email", email="new@example.com", password="another horse")
+    await see("/account/sessions/end", handle="x")
+    await see("/account/sessions/end-others", confirm="x")
+    await see("/forgot", other, **address)
+    while len(app.services.mail.outbox) < 3:
+        await asyncio.sleep(0.01)
+    mails = list(app.services.mail.outbox)
+    token = mails[-1].text.partition("token=")[2].partition("\n")[0]
+    for path in (f"/confirm?token={token}", f"/reset?token={token}"):
+        await see(path, other)
+    await see("/account/delete", password="wrong")
+    await see("/account", make_browser(), new_password="x", **password)
+    await see("/account/delete", password="another horse")
+    assert {page.status for page in pages} >= {200, 403, 410, 422}
+    for page in pages:
+        words = untranslated(page, app.settings["app_title"])
+        assert [word for word in words if word not in NAMES] == [], page.url
+    for mail in mails:
+        assert mail.subject.startswith("\u2e28") and mail.text.startswith("\u2e28")
+    assert language.asked - marked() == set()
+
+
+# --- The recipe
+
+
+@pytest.fixture
+def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The language of docs/recipes.md."""
+    text = text_of("recipes.md", "{{cookiecutter.project_slug}}/translations/de.csv")
+    (tmp_path / "de.csv").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(texts, "folder", tmp_path)
+    texts.load()
+    yield
+    (tmp_path / "de.csv").unlink()
+    texts.load()
+
+
+@pytest.mark.usefixtures("german")
+@pytest.mark.gen_test
+async def test_a_browser_is_answered_in_its_language(make_browser: MakeBrowser) -> None:
+    for asked, language, words in [
+        ("de-AT,de;q=0.9,en;q=0.5", "de", "Anmelden"),
+        ("en-US", "en", "Log in"),
+        ("fr", "en", "Log in"),
+        ("\u00e9;q=x", "en", "Log in"),
+    ]:
+        page = await make_browser(headers={"Accept-Language": asked}).get("/login")
+        assert f'<html lang="{language}">' in page.text
+        assert words in page.plain
+
+
+@pytest.mark.usefixtures("german")
+@pytest.mark.gen_test
+async def test_the_language_that_somebody_chose_is_that_of_every_page_even_without_the_store(
+    app: App, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(app, "LanguageHandler")
+    browser = make_browser(headers={"Accept-Language": "en"})
+    await browser.register()
+    assert "Log out" in (await browser.post("/language", language="fr")).plain  # not one of ours
+    page = await browser.post("/language", language="de", next="/account")
+    assert page.url == "/account"
+    await make_browser().login()
+    await make_browser().login()
+    page = await browser.post("/account/sessions/end-others")
+    assert page.flashes == [("success", "2 andere Sitzungen sind beendet.")]
+    chosen = browser.cookies.pop("language")  # the session knows it, too
+    assert '<html lang="de">' in (await browser.get("/")).text
+    browser.cookies["language"] = chosen
+    for path in ("/nothing", "/static/nothing", "/login/x"):
+        assert '<html lang="de">' in (await browser.get(path)).text
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("nowhere", "it is away")
+
+    monkeypatch.setattr(app.services.store.sessions, "load", away)
+    page = await browser.get("/")
+    assert (page.status, page.text.count("Einen Moment, bitte")) == (503, 2)
+    for cookie in ("", "language=xx", "language=../../etc", 'language="'):
+        name = browser.session_cookie
+        assert name is not None
+        headers = {"Cookie": f"{name.name}={name.value}; {cookie}"}
+        page = await browser.get("/", headers=headers)
+        assert (page.status, "One moment, please" in page.plain) == (503, True)
+
+
+@pytest.mark.usefixtures("german")
+@pytest.mark.gen_test
+async def test_a_message_is_in_the_language_of_who_reads_the_page(
+    app: App, make_browser: MakeBrowser
+) -> None:
+    german, other = make_browser(headers={"Accept-Language": "de"}), make_browser()
+    await german.register()
+    await german.post("/logout")
+    assert (await german.login()).flashes == [("success", "Willkommen zur\u00fcck, ada.")]
+    assert (await other.login()).flashes == [("success", "Welcome back, ada.")]
