@@ -51,7 +51,8 @@ account_limit = Limit("account", times=5, window_s=300)
 # For who is logged in, in that session: guesses at the login page keep nobody from changing the
 # password, nor do those of a thief with another session.
 form_limit = Limit("session", times=5, window_s=300)
-registration_limit = Limit("address that registers", times=20, window_s=600)
+# A class of pupils or a company registers from one address, too.
+registration_limit = Limit("address that registers", times=60, window_s=600)
 mailing_limit = Limit("address that has mails sent", times=20, window_s=3600)
 mail_limit = Limit("recipient of mails", times=5, window_s=3600)
 
