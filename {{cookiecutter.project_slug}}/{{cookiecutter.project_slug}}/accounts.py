@@ -147,7 +147,7 @@ class Accounts:
             # Of a form that was sent twice both are taken, and the database names either.
             if await self.find_by(username=username) is None:
                 raise
-            raise UsernameTaken(_("This username is taken. Choose another.")) from None
+            raise _username_taken() from None
         return user
 
     async def authenticate(self, name: str, password: str) -> User | None:
@@ -336,7 +336,11 @@ async def _commit(db: AsyncSession) -> None:
         # The database decides: of two people who ask at the same time, it lets one in. Looking first
         # would let in both.
         if is_taken(error, User.username_key):
-            raise UsernameTaken(_("This username is taken. Choose another.")) from None
+            raise _username_taken() from None
         if is_taken(error, User.email):
             raise EmailTaken(_("Another account has this address.")) from None
         raise
+
+
+def _username_taken() -> UsernameTaken:
+    return UsernameTaken(_("This username is taken. Choose another."))

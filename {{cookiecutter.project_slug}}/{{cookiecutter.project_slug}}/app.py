@@ -14,6 +14,7 @@ from tornado.routing import HostMatches
 
 from . import texts
 from .application import App
+from .csp import content_security_policy
 from .handlers import ROUTES, dev, health
 from .handlers.base import NotFoundHandler, StaticHandler, TooLargeHandler, UnknownHostHandler
 from .services import make_services
@@ -62,6 +63,7 @@ def _tornado_settings(settings: Settings) -> dict[str, Any]:
         "default_handler_class": NotFoundHandler,
         "too_large_handler_class": TooLargeHandler,
         "max_body_bytes": settings.max_body_bytes,
+        "content_security_policy": content_security_policy(settings.csp_sources),
         "secure": settings.secure,
         "base_url": settings.base_url,
         "serve_traceback": settings.debug,

@@ -25,6 +25,7 @@ from . import settings_values as values
 from .mail import KEPT, check_email
 from .passwords import PASSWORD_COST
 from .sessions import ConfigurationError, SessionConfig
+from .sessions.config import DAY_S
 from .sessions.engines import ENGINES
 from .settings_sources import Option, Reader
 
@@ -53,6 +54,16 @@ class Settings:
     redis_service: str = settings_redis.usual_service  # engine: redis
     redis_cluster: bool = False  # engine: redis
     memcached_servers: settings_memcached.Servers = ("localhost:11211",)  # engine: memcached
+    idle_timeout: float = SessionConfig.idle_timeout
+    """Seconds after its last use that a session ends."""
+    absolute_timeout: float = SessionConfig.absolute_timeout
+    """Seconds after its beginning that a session ends, however much it is used."""
+    remember_days: int = 30
+    """How long a session lives without use when somebody asked to stay logged in."""
+    cookie_domain: str = ""
+    """The domain whose other hosts get the session's cookie too; "" for none."""
+    csp_sources: str = ""
+    """Other sites that pages may load something from: see csp.py."""
     storage_timeout: float = SessionConfig.storage_timeout
     """Seconds after which a page is a 503 that waits for the store of the sessions."""
     cookie_secret: str | Mapping[int, str] = field(default="", repr=False)
@@ -92,7 +103,8 @@ class Settings:
     def cookie_name(self) -> str:
         """Cookies ignore ports: with one name, two apps on localhost would log each other out."""
         name = "{{cookiecutter.project_slug}}"
-        return f"__Host-{name}" if self.secure else name
+        prefix = "__Secure-" if self.cookie_domain else "__Host-"
+        return prefix + name if self.secure else name
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -128,7 +140,10 @@ class Settings:
         return {
             "engine": self.session_engine,
             "storage": store.storage(self) if store else {},
+            "idle_timeout": self.idle_timeout,
+            "absolute_timeout": self.absolute_timeout,
             "storage_timeout": self.storage_timeout,
+            "cookies": {"domain": self.cookie_domain or None},
             "key_prefix": self.key_prefix,
             "cookie_name": self.cookie_name,
         }
@@ -141,6 +156,11 @@ OPTIONS = (
     Option("session_engine", str, f"where sessions are kept: {' or '.join(ENGINES)}"),
     *settings_memcached.OPTIONS,  # engine: memcached
     *settings_redis.OPTIONS,  # engine: redis
+    Option("idle_timeout", float, "seconds without use after which a session ends"),
+    Option("absolute_timeout", float, "seconds after which every session ends"),
+    Option("remember_days", int, "days without use for who asked to stay logged in"),
+    Option("cookie_domain", str, "domain whose other hosts get the session's cookie"),
+    Option("csp_sources", str, "other sites that pages may load from", values.csp_sources),
     Option("storage_timeout", float, "seconds that the session store has to answer"),
     Option(
         "cookie_secret", str, "signs cookies; 0:old,1:new to rotate", values.secret, is_secret=True
@@ -196,6 +216,12 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
         given["key_version"] = next(iter(secret))
     settings = Settings(**given)
     faults += _faults(settings)
+    host, domain = urlsplit(given["base_url"]).hostname or "", texts.get("cookie_domain", "")
+    if domain and "base_url" in texts and not f".{host}".endswith(f".{domain.lstrip('.')}"):
+        faults.append(
+            f"COOKIE_DOMAIN {domain} is not that of BASE_URL, {host}, and browsers would drop the "
+            "cookie: write a domain that the host is in, or leave it out"
+        )
     if settings.smtp_url and not settings.debug and "base_url" not in texts:
         faults.append(
             "BASE_URL is missing, and links in mails begin with it: write the address that people "
@@ -251,6 +277,14 @@ def _faults(settings: Settings) -> list[str]:
         faults.append(
             f"SMTP_URL {KEPT} sends nothing: write smtp://user:password@host:587, or DEBUG=true"
         )
+    if settings.remember_days < 1:
+        faults.append(f"REMEMBER_DAYS {settings.remember_days} remembers nobody: write 1 or more")
+    elif (needed := settings.remember_days * DAY_S) > settings.absolute_timeout:
+        faults.append(
+            f"REMEMBER_DAYS {settings.remember_days} is longer than ABSOLUTE_TIMEOUT "
+            f"{settings.absolute_timeout:.15g}, which ends every session: write fewer days, or "
+            f"ABSOLUTE_TIMEOUT={needed}"
+        )
     if engine in ENGINES:
         try:
             sessions = settings.sessions
@@ -269,4 +303,16 @@ def in_variables(engine: str, message: str) -> str:
     """Return a message of sessions/ with the variables that people set in place of `storage`."""
     store = STORES.get(engine)
     message = store.in_variables(message) if store else message
-    return message.replace("storage_timeout", "STORAGE_TIMEOUT")
+    for name, variable in _VARIABLES.items():
+        message = message.replace(name, variable)
+    return message
+
+
+_VARIABLES = {
+    "'absolute_timeout': ": "ABSOLUTE_TIMEOUT=",
+    "absolute_timeout": "ABSOLUTE_TIMEOUT",
+    "idle_timeout": "IDLE_TIMEOUT",
+    "storage_timeout": "STORAGE_TIMEOUT",
+    "cookies['domain']": "COOKIE_DOMAIN",
+}
+"""What settings are called in messages of sessions/, and by people."""

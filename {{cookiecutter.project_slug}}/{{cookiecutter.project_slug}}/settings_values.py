@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from . import postgresql
+from .csp import content_security_policy
 from .mail import KEPT, options
 
 min_secret_characters = 32
@@ -117,3 +118,8 @@ def networks(text: str) -> tuple[str, ...]:
         if network.prefixlen == 0:
             raise ValueError(f"{each} is everybody, and any visitor could pretend to be another")
     return found
+
+
+def csp_sources(text: str) -> str:
+    content_security_policy(text)
+    return text

@@ -22,6 +22,7 @@ from tornado.httputil import HTTPHeaders
 MAX_REDIRECTS = 5
 # The app's own, and the one of an application that does not name its cookie: tests/sessions/.
 SESSION_COOKIES = ("{{cookiecutter.project_slug}}", "sid")
+_PREFIXES = ("", "__Host-", "__Secure-")
 _FLASH = re.compile(r'<p class="flash flash-([\w-]+)" role="status">(.*?)</p>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
 
@@ -145,7 +146,7 @@ class Browser:
     @property
     def session_cookie(self) -> Cookie | None:
         """The cookie that carries the session id; None when there is none."""
-        names = (prefix + name for name in SESSION_COOKIES for prefix in ("", "__Host-"))
+        names = (prefix + name for name in SESSION_COOKIES for prefix in _PREFIXES)
         return next((self.cookies[name] for name in names if name in self.cookies), None)
 
     async def register(self, username: str = "ada", password: str = "correct horse") -> Page:

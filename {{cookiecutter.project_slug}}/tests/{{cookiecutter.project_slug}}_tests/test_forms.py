@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.handlers.rights import authenticated, require
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
+from {{cookiecutter.project_slug}}.settings import Settings
 
 from .browser import Browser, Page
 from .conftest import MakeBrowser
@@ -52,6 +53,11 @@ class Part(BaseHandler):
     @require("")
     async def post(self) -> None:
         self.see_other("/essay")
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return replace(settings, max_body_bytes=100_000)  # for what is too long for a session
 
 
 @pytest.fixture

@@ -310,7 +310,7 @@ def site(tmp_path: Path, empty_database: Path, provider: Provider) -> Iterator[s
     project.insert(handlers, "    *home.ROUTES,\n", "    *google.ROUTES,\n")
     project.insert("accounts.py", '__tablename__ = "users"\n', EXAMPLES["google_id"])
     project.insert("settings.py", "    debug: bool = False\n", EXAMPLES["google_client_id"])
-    project.insert("settings.py", "OPTIONS = (\n", EXAMPLES["Option"])
+    project.insert("settings.py", "OPTIONS = (\n", text_of(PAGE, "and to `OPTIONS`"))
     project.make_migration("Users from Google")
     port = str(free_port())
     process = project.start(

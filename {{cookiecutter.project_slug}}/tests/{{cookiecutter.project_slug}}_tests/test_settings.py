@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from {{cookiecutter.project_slug}}.app import make_app
-from {{cookiecutter.project_slug}}.sessions import ConfigurationError
+from {{cookiecutter.project_slug}}.csp import content_security_policy
+from {{cookiecutter.project_slug}}.sessions import ConfigurationError, SessionConfig
 from {{cookiecutter.project_slug}}.settings import Settings, read_settings
 
 SECRET = "s3cret-" * 6
+LIMITS = {"IDLE_TIMEOUT": "60", "ABSOLUTE_TIMEOUT": "86400", "REMEMBER_DAYS": "1"}
 
 
 def read(*args: str, **environ: str) -> Settings:
@@ -245,3 +247,49 @@ def test_the_address_that_people_use_follows_the_port() -> None:
 def test_settings_of_mail_that_cannot_work_are_refused(environ: dict[str, str], words: str) -> None:
     (fault,) = faults(**environ)
     assert words in fault
+
+
+def test_lifetimes_and_domain_reach_the_sessions() -> None:
+    settings = read(
+        IDLE_TIMEOUT="600",
+        ABSOLUTE_TIMEOUT="172800",
+        REMEMBER_DAYS="2",
+        COOKIE_DOMAIN="example.com",
+    )
+    config = SessionConfig.from_settings(settings.sessions)
+    assert (config.idle_timeout, config.absolute_timeout) == (600, 172800)
+    assert config.cookie.domain == "example.com"
+    assert config.cookie.name == "__Secure-{{cookiecutter.project_slug}}"
+    assert settings.remember_days == 2
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"IDLE_TIMEOUT": "0"}, "IDLE_TIMEOUT"),
+        ({**LIMITS, "IDLE_TIMEOUT": "9000000"}, "ABSOLUTE_TIMEOUT=9000000"),
+        ({**LIMITS, "REMEMBER_DAYS": "3"}, "ABSOLUTE_TIMEOUT=259200"),
+        ({"REMEMBER_DAYS": "0"}, "1 or more"),
+        ({"COOKIE_DOMAIN": "https://example.com"}, "COOKIE_DOMAIN"),
+        ({"COOKIE_DOMAIN": "example.com", "BASE_URL": "https://example.org"}, "drop the cookie"),
+        ({"COOKIE_DOMAIN": "ample.com", "BASE_URL": "https://example.com"}, "drop the cookie"),
+        ({"MAX_BODY_BYTES": "20"}, "MAX_BODY_BYTES"),
+        ({"CSP_SOURCES": "script-src 'unsafe-inline'"}, "a file of static/"),
+        ({"CSP_SOURCES": "script-src data:"}, "a file of static/"),
+        ({"CSP_SOURCES": "img-src *"}, "is no site"),
+        ({"CSP_SOURCES": "https://cdn.example.com"}, "script-src"),
+        ({"CSP_SOURCES": "frame-ancestors https://example.com"}, "cannot be added to"),
+    ],
+)
+def test_what_people_change_is_checked(environ: dict[str, str], words: str) -> None:
+    (fault,) = faults(**environ)
+    assert words in fault
+
+
+def test_other_sites_are_added_to_the_policy() -> None:
+    sources = "img-src https://images.example.com data:; form-action https://pay.example.com;"
+    policy = content_security_policy(read(CSP_SOURCES=sources).csp_sources).split("; ")
+    assert "img-src 'self' https://images.example.com data:" in policy
+    assert "form-action 'self' https://pay.example.com" in policy
+    assert "default-src 'self'" in policy
+    assert sum(each.startswith("form-action") for each in policy) == 1

@@ -17,8 +17,6 @@ from .base import KNOWN, BaseHandler
 from .emails import send_confirmation
 from .paths import own_path
 
-remember_days = 30
-
 
 class AuthHandler(BaseHandler):
     """Base of pages that log somebody in, or make an account."""
@@ -37,7 +35,8 @@ class AuthHandler(BaseHandler):
         # A new id: one that an attacker planted in this browser before the login is worth nothing
         # after it (fixation).
         self.session.regenerate()
-        self.session.remember(remember_days if remember else None)
+        days = self.application.services.settings.remember_days
+        self.session.remember(days if remember else None)
         self.session.owner = user.id
         self.session.update({name: getattr(user, name) for name in KNOWN})
         # First on the list of the user's sessions, then a look at the account: a password change
@@ -181,7 +180,7 @@ class LoginHandler(AuthHandler):
             "login.html",
             next_path=next_,
             query=_next_query,
-            remember_days=remember_days,
+            remember_days=self.application.services.settings.remember_days,
             **values,
         )
 

@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
-from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.locale import Locale
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler, stream_request_body
@@ -35,14 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# No 'unsafe-inline': should a page ever fail to escape what somebody wrote, the browser still runs
-# none of it.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; object-src 'none'"
-)
 SECURITY_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
@@ -67,11 +59,11 @@ ERROR_PAGES = {
     409: (
         N_("This page is out of date"),
         N_(
-            "You have logged in or out since, perhaps in another tab. Open the page again, and look whether "
-            "what you sent has arrived before you send it again."
+            "Your session has ended since, or you have logged in or out in another tab. Open the page "
+            "again, and look whether what you sent has arrived before you send it again."
         ),
     ),
-    413: (N_("That was too much"), N_("Send less at once{at_most}.")),
+    413: (N_("That was too much"), N_("Send less at once.")),
     421: (
         N_("This is another site's address"),
         N_("It leads here by mistake. Look at the address again."),
@@ -141,6 +133,7 @@ class _Common(RequestHandler):
     def set_default_headers(self) -> None:
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
+        self.set_header("Content-Security-Policy", self.settings["content_security_policy"])
         if self.settings["secure"]:
             self.set_header("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
         self.set_header("X-Request-ID", self.request_id)
@@ -191,9 +184,10 @@ class _Common(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         texts.speak(self.locale)
         title, words = ERROR_PAGES.get(status_code, (self._reason, N_("Go back and try again.")))
-        max_bytes = getattr(error, "max_bytes", None)
-        at_most = _(": at most {size}", size=_size_in_words(max_bytes)) if max_bytes else ""
-        words = _(words, wait=_in_words(retry_after_s), at_most=at_most)
+        size = ""
+        if isinstance(error, TooLarge):
+            words, size = N_("Send less at once: at most {size}."), _size_in_words(error.max_bytes)
+        words = _(words, wait=_in_words(retry_after_s), size=size)
         self.show_error(status_code, _(title), words)
 
     def show_error(self, status: int, title: str, words: str) -> None:
@@ -394,15 +388,6 @@ class BaseHandler(SessionMixin, NotificationMixin, _Page):
         lead to any site.
         """
         return str(self.settings["base_url"]) + path
-
-    def accept_body(self, max_bytes: int) -> None:
-        """Take a body of up to `max_bytes`, whatever the limit of the other pages is. Call it in the
-        `prepare` of a handler with @stream_request_body. Raises HTTPError(413).
-        """
-        if int(self.request.headers.get("Content-Length", 0)) > max_bytes:
-            raise HTTPError(413)
-        assert isinstance(self.request.connection, HTTP1Connection)
-        self.request.connection.set_max_body_size(max_bytes)  # where no length is given
 
     def see_other(self, path: str) -> None:
         """End a POST: the browser goes on with a GET, so that a reload does not send the form
