@@ -143,13 +143,10 @@ class RedisEngine(Engine):
         seen: Any = None,
     ) -> Fields | None:
         expected: list[Any] = []
-        for name, value in (expect or {}).items():
+        for name, value in expect.items() if expect else ():
             expected += (name, 0, b"") if value is None else (name, 1, value)
         removed = [name for name, value in changes.items() if value is None]
-        written: list[Any] = []
-        for name, value in changes.items():
-            if value is not None:
-                written += (name, value)
+        written = [part for pair in changes.items() if pair[1] is not None for part in pair]
         counts = (int(create), max(1, round(ttl * 1000)), len(expected) // 3, len(removed))
         arguments = (*counts, *expected, *removed, *written)
         reply = await self._request(key, _SCRIPT, "EVAL", _WRITE, 1, key, *arguments)
