@@ -49,9 +49,8 @@ lock: $(VENV)/.installed-dev ## name the releases that generated projects instal
 	$(RUN) scripts.lock
 
 .PHONY: mutants
-mutants: $(VENV)/.installed-dev packages ## put faults into sessions/ and count what the suite notices (SAMPLE=200 ENGINE=redis)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --group mutants
-	$(RUN) scripts.mutants --sample $(or $(SAMPLE),200) --engine $(or $(ENGINE),redis)
+mutants: $(VENV)/.installed-dev packages ## see how many faults in sessions/ its tests notice (SAMPLE=200 ENGINE=redis SEED=1)
+	nice $(RUN) scripts.mutants --sample $(or $(SAMPLE),200) --engine $(or $(ENGINE),redis) --seed $(or $(SEED),1)
 
 .PHONY: bench
 bench: ## measure against peers and write docs/speed.md (QUICK=1: only measure, in two minutes)

@@ -15,7 +15,7 @@ from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
 
 from .errors import SessionError, StoreUnavailable
 from .record import deliver
-from .session import Client, Session
+from .session import Session
 from .store import Store
 
 CLOSED: Final = (
@@ -46,16 +46,14 @@ class SessionManager(Session):
             return
         setattr(handler, _ATTRIBUTE, self)
         request = handler.request
-        agent, request_id = (
-            request.headers.get("User-Agent", ""),
-            getattr(handler, "request_id", "-"),
-        )
         super().__init__(
             Store.of(handler.application),
             "; ".join(request.headers.get_list("Cookie")),
-            Client(request.remote_ip or "", agent, request_id),
             drops_if_lost=request.method in ("GET", "HEAD", "OPTIONS"),
         )
+        self.address = request.remote_ip or ""
+        self.agent = request.headers.get("User-Agent", "")
+        self.request_id = getattr(handler, "request_id", "-")
         # The handler has the session. If the session had the handler too, only the garbage
         # collector could free them.
         self._handler = weakref.ref(handler)

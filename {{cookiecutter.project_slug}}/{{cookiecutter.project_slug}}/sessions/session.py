@@ -10,7 +10,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from .config import DAY_S
 from .cookie import id_of
@@ -22,14 +22,6 @@ from .trips import commit, find, modify
 _NOTED_EVERY_S: Final = 60
 
 
-class Client(NamedTuple):
-    """Who sent the request, for log lines and the user's list of sessions."""
-
-    address: str = ""
-    agent: str = ""
-    request_id: str = "-"
-
-
 class Session(Dictionary):
     """A visitor's session.
 
@@ -39,13 +31,16 @@ class Session(Dictionary):
     and its cookie is set, once something is stored in it.
     """
 
-    def __init__(self, store: Store, cookies: str, client: Client, *, drops_if_lost: bool) -> None:
+    address = agent = ""
+    """Who sent the request, for log lines and the user's list of sessions."""
+    request_id = "-"
+
+    def __init__(self, store: Store, cookies: str, *, drops_if_lost: bool) -> None:
         """`cookies` is the request's Cookie header. `drops_if_lost`: a change of a session that
         another request has ended is dropped with a line in the log, instead of raising.
         """
         super().__init__()
         self.store = store
-        self.client = client
         self.drops_if_lost = drops_if_lost
         self.id: str | None = None
         """The hash of the token whose record was found alive, or has begun."""

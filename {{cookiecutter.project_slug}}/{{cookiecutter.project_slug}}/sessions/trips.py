@@ -62,14 +62,7 @@ async def modify(
     """See `Session.modify`."""
     session.check_name(name)
     await session.save()
-    lock = session.store.lock(session.id or str(id(session)))
-    late = lock.locked()
-    async with lock:
-        if late:
-            await session.reload(touch=False)
-            if session.state is State.LOST:
-                _refuse(session)
-                return default
+    async with session.store.lock(session.id or str(id(session))):
         while True:
             old = session.stored.get(name)
             new = function(decode(encode(default) if old is None else old))
@@ -283,8 +276,8 @@ async def _write_notices(session: Session, session_id: str, values: Changes) -> 
 async def _list(session: Session, session_id: str) -> None:
     """Put the session on its owner's list, if it has one."""
     if session.owner is not None:
-        client, since = session.client, session.own(OWNER)[2]
-        entry = [session.handle, client.agent[:300], client.address, since, session.store.clock()]
+        agent, since = session.agent[:300], session.own(OWNER)[2]
+        entry = [session.handle, agent, session.address, since, session.store.clock()]
         await write_list(session.store, session.owner, {session_id: encode(entry)})
 
 
@@ -296,5 +289,5 @@ async def _unlist(session: Session, owner: bytes | None, session_id: str) -> Non
 
 def _log(session: Session, what: str, session_id: str, level: int = logging.INFO) -> None:
     """Log what security staff want to see, without the id."""
-    name, (address, _, request_id) = session.store.alias(session_id), session.client
-    log.log(level, "session %s: %s request=%s address=%s", name, what, request_id, address)
+    name, request_id = session.store.alias(session_id), session.request_id
+    log.log(level, "session %s: %s request=%s address=%s", name, what, request_id, session.address)

@@ -174,7 +174,7 @@ class MemcachedEngine(Engine):
         lock = self._locks.setdefault(key, asyncio.Lock())
         waits = lock.locked()
         try:
-            async with asyncio.timeout_at(due):
+            async with asyncio.timeout_at(due if waits else None):
                 await lock.acquire()
         except TimeoutError:
             cause = f"the record was busy for {self._timeout_s:g} s"
