@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,6 +64,7 @@ class Settings:
     processes: int = 1
     grace: int = 0
     """Seconds: how long to go on serving after SIGTERM, with /readyz at 503."""
+    uvloop: bool = False
 
     # Not options: fixed for an app, varied by its tests.
     key_prefix: str = "{{cookiecutter.project_slug}}"
@@ -187,6 +189,11 @@ def _faults(settings: Settings) -> list[str]:
     elif processes > 1 and settings.debug:
         faults.append(
             f"PROCESSES {processes} cannot reload in debug mode: write PROCESSES=1 or DEBUG=false"
+        )
+    if settings.uvloop and find_spec("uvloop") is None:
+        faults.append(
+            "UVLOOP is true, and uvloop is not installed: pip install '.[uvloop]', or write "
+            "UVLOOP=false"
         )
     if not 0 <= settings.grace <= max_grace_s:
         faults.append(
@@ -345,6 +352,7 @@ OPTIONS = (
     _Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", _addresses),
     _Option("processes", int, "how many processes serve"),
     _Option("grace", int, "seconds to go on serving when told to stop, while /readyz says 503"),
+    _Option("uvloop", bool, "serve with uvloop's event loop, which is faster"),
     _Option("config", str, "Python file that sets options by name; it is executed"),
 )
 

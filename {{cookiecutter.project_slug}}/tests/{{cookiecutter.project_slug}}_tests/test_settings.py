@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from {{cookiecutter.project_slug}} import settings as settings_module
 from {{cookiecutter.project_slug}}.app import make_app
 from {{cookiecutter.project_slug}}.sessions import ConfigurationError
 from {{cookiecutter.project_slug}}.settings import Settings, read_settings
@@ -99,6 +100,13 @@ def test_a_fault_says_what_to_write_instead(environ: dict[str, str], words: str)
     found = faults(**environ)
     assert len(found) == 1
     assert words in found[0]
+
+
+def test_uvloop_is_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(UVLOOP="true").uvloop
+    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
+    assert "pip install '.[uvloop]'" in faults(UVLOOP="true")[0]
+    assert not read().uvloop
 
 
 def test_an_option_that_is_misspelt_is_found() -> None:
