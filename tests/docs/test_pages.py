@@ -55,6 +55,7 @@ def test_the_handler_in_the_readme_keeps_a_note_and_shows_a_message(tmp_path: Pa
             self.write({"note": self.session["note"]})
 
     async def converse(app: App) -> None:
+        await app.services.database.migrate()
         await app.start()
         socket, port = bind_unused_port(address=HOST)
         server = HTTPServer(app)

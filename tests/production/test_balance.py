@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .conftest import OF_ONE_ENGINE, Start
+from .conftest import OF_ONE_ENGINE, Launch
 from .test_limits import KEPT, holding
 
 CONNECTIONS = 64
 
 
 @OF_ONE_ENGINE
-def test_two_processes_share_the_connections_that_a_proxy_keeps(start: Start) -> None:
-    app = start(PROCESSES="2")
+def test_two_processes_share_the_connections_that_a_proxy_keeps(launch: Launch) -> None:
+    app = launch(PROCESSES="2")
     before = [_files(pid) for pid in app.children]
     with holding(app, CONNECTIONS, KEPT) as connections:
         for connection in connections:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..promises.servers import HOST, wait_for
-from .conftest import OF_ONE_ENGINE, Start
+from .conftest import OF_ONE_ENGINE, Launch
 from .instance import Instance
 
 FILES = 256
@@ -54,9 +54,9 @@ def program(idle_s: float = 60, body_s: float = 60) -> tuple[str, str]:
 
 
 def test_43_300_idle_connections_at_a_limit_of_256_files_leave_the_process_answering(
-    start: Start,
+    launch: Launch,
 ) -> None:
-    app = start(program(), files=FILES)
+    app = launch(program(), files=FILES)
     with holding(app, IDLE, b"") as idle, holding(app, IDLE, KEPT):
         for _ in range(20):
             assert app.get("/healthz", timeout_s=2) == 200
@@ -71,8 +71,8 @@ def test_43_300_idle_connections_at_a_limit_of_256_files_leave_the_process_answe
     assert "room again" in events(app)[1]
 
 
-def test_43_300_slow_headers_leave_the_process_answering_and_end_in_time(start: Start) -> None:
-    app = start(program(idle_s=2), files=FILES)
+def test_43_300_slow_headers_leave_the_process_answering_and_end_in_time(launch: Launch) -> None:
+    app = launch(program(idle_s=2), files=FILES)
     with holding(app, IDLE, UNFINISHED_HEADERS) as slow:
         began = time.monotonic()
         while not all(map(is_closed, slow)):
@@ -84,8 +84,8 @@ def test_43_300_slow_headers_leave_the_process_answering_and_end_in_time(start: 
     assert len(events(app)) <= 2
 
 
-def test_43_500_unfinished_bodies_go_away_within_the_timeout(start: Start) -> None:
-    app = start(program(body_s=5))
+def test_43_500_unfinished_bodies_go_away_within_the_timeout(launch: Launch) -> None:
+    app = launch(program(body_s=5))
     before = memory(app)
     body = UNFINISHED_BODY + b"x" * BODY_BYTES
     with ThreadPoolExecutor(1) as other, holding(app, 500, body) as unfinished:
@@ -103,8 +103,8 @@ def test_43_500_unfinished_bodies_go_away_within_the_timeout(start: Start) -> No
     assert len(events(app)) <= 500  # one for each body
 
 
-def test_43_where_every_connection_is_being_answered_healthz_still_is(start: Start) -> None:
-    app = start(program(), files=FILES)
+def test_43_where_every_connection_is_being_answered_healthz_still_is(launch: Launch) -> None:
+    app = launch(program(), files=FILES)
     with holding(app, IDLE, SLOW) as slow:
         wait_for(lambda: open_files(app) >= FILES - 40, "many slow requests")
         for _ in range(20):
@@ -122,8 +122,8 @@ def test_43_where_every_connection_is_being_answered_healthz_still_is(start: Sta
     wait_for(lambda: len(events(app)) == 2, "room")
 
 
-def test_the_process_takes_as_many_files_as_it_may(start: Start) -> None:
-    app = start()
+def test_the_process_takes_as_many_files_as_it_may(launch: Launch) -> None:
+    app = launch()
     limits = Path(f"/proc/{app.pid}/limits").read_text()
     (soft, hard) = next(
         line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files")

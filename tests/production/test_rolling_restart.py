@@ -13,7 +13,7 @@ import pytest
 
 from ..promises.browser import Browser, client
 from ..promises.servers import wait_for
-from .conftest import OF_ONE_ENGINE, Start
+from .conftest import OF_ONE_ENGINE, Launch
 from .instance import Instance
 from .nginx import behind_nginx
 from .test_limits import KEPT, holding
@@ -29,9 +29,9 @@ RESTARTS = 4
     ids=["a-connection-for-each-request", "connections-that-are-kept"],
 )
 def test_four_rolling_restarts_behind_nginx_lose_no_post(
-    start: Start, tmp_path: Path, keepalive_s: int | None, grace: int
+    launch: Launch, tmp_path: Path, keepalive_s: int | None, grace: int
 ) -> None:
-    instances = [start(PROCESSES="2", GRACE=str(grace)) for _ in range(2)]
+    instances = [launch(PROCESSES="2", GRACE=str(grace)) for _ in range(2)]
     with behind_nginx(tmp_path, instances, keepalive_s) as url:
         statuses = asyncio.run(_restart_under_load(url, instances))
         print(f"{statuses.total()} POSTs, {RESTARTS} restarts: {dict(statuses)}")
@@ -61,8 +61,8 @@ program.main()
 
 
 @OF_ONE_ENGINE
-def test_connections_that_nobody_has_accepted_yet_are_answered(start: Start) -> None:
-    app = start(("-c", BUSY))
+def test_connections_that_nobody_has_accepted_yet_are_answered(launch: Launch) -> None:
+    app = launch(("-c", BUSY))
     with holding(app, 1, b"GET /busy HTTP/1.1\r\nHost: localhost\r\n\r\n"):
         wait_for(lambda: "busy" in app.log, "the busy page")
         with holding(app, 100, KEPT) as waiting:

@@ -14,14 +14,16 @@ SERVICE: Final = "sessions"
 
 
 class Sentinel(Server):
-    """A sentinel that watches over `master`, and decides alone. `more` are lines of its settings."""
+    """A sentinel that watches over `master`; `quorum` of them agree that it is down. `more` are
+    lines of its settings.
+    """
 
-    def __init__(self, folder: Path, master: Server, *more: str) -> None:
+    def __init__(self, folder: Path, master: Server, *more: str, quorum: int = 1) -> None:
         super().__init__("redis")
         self._settings = folder / f"sentinel-{self.port}.conf"
         self._settings.write_text(
             f"bind {HOST}\nport {self.port}\ndir {folder}\n"
-            f"sentinel monitor {SERVICE} {HOST} {master.port} 1\n"
+            f"sentinel monitor {SERVICE} {HOST} {master.port} {quorum}\n"
             f"sentinel down-after-milliseconds {SERVICE} 300\n"
             f"sentinel failover-timeout {SERVICE} 1000\n" + "\n".join(more)
         )
@@ -37,9 +39,11 @@ class Sentinel(Server):
 
 
 @contextmanager
-def sentinels(folder: Path, master: Server, count: int, *more: str) -> Iterator[list[Sentinel]]:
+def sentinels(
+    folder: Path, master: Server, count: int, *more: str, quorum: int = 1
+) -> Iterator[list[Sentinel]]:
     """`count` sentinels for the length of a block."""
-    started = [Sentinel(folder, master, *more) for _ in range(count)]
+    started = [Sentinel(folder, master, *more, quorum=quorum) for _ in range(count)]
     try:
         for sentinel in started:
             sentinel.start()

@@ -44,6 +44,9 @@ class Server:
             "redis": ["--bind", HOST, "--port", str(self.port), "--save", "", "--dir", "/"],
             "memcached": ["-l", HOST, "-p", str(self.port), "-U", "0", "-c", "512"],
         }[self.engine]
+        if self.engine == "redis":
+            # A replica would leave what it was sent in a file, for the next server to load.
+            arguments += ["--repl-diskless-load", "swapdb"]
         if self.engine == "memcached" and os.geteuid() == 0:
             arguments += ["-u", "root"]  # it refuses to run as root unless told to
         self._process = subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from promised.sessions import Store
+from promised.sessions import Store, StoreUnavailable
 from promised.sessions.engines import Engine, Fields, Snapshot
 
 Result = TypeVar("Result")
@@ -54,8 +54,8 @@ class Watched(Engine):
     async def end(self, key: str, why: str) -> Fields:
         return await self._call("end", key, lambda: self.engine.end(key, why))
 
-    async def ping(self, key: str = "ping") -> None:
-        await self._call("ping", key, lambda: self.engine.ping(key))
+    async def ping(self, prefix: str = "ping", within_s: float = 1.0) -> list[StoreUnavailable]:
+        return await self._call("ping", prefix, lambda: self.engine.ping(prefix, within_s))
 
     async def close(self) -> None:
         await self.engine.close()

@@ -28,7 +28,7 @@ from .proxies import make_server
 from .server import Server, raise_file_limit
 from .services import make_services
 from .sessions import ConfigurationError, StoreUnavailable
-from .settings import Settings, memory_engine, read_settings
+from .settings import Settings, in_variables, memory_engine, read_settings
 from .user_command import UserCommand
 
 shutdown_timeout_s = 8.0  # for requests in flight; `docker stop` waits 10 s before it kills
@@ -203,6 +203,11 @@ def _faults_of_binding(settings: Settings) -> Iterator[None]:
 
 
 def _store_is_down(settings: Settings, error: StoreUnavailable) -> str:
+    if error.cause.partition(":")[0] not in ("it is not there", "it hung up") and error.cure:
+        cause, cure = (
+            in_variables(settings.session_engine, each) for each in (error.cause, error.cure)
+        )
+        return f"The session store at {error.address} cannot be used: {cause}. To do: {cure}."
     found = re.search(r":(\d+)\b", error.address)
     start = HOW_TO_START[settings.session_engine].format(port=found[1] if found else "")
     return (

@@ -77,11 +77,15 @@ class Accounts:
     """
 
     def __init__(
-        self, database: Database, store: Store, cost: argon2.Parameters = PASSWORD_COST
+        self,
+        database: Database,
+        store: Store,
+        cost: argon2.Parameters = PASSWORD_COST,
+        hashing_threads: int = 2,
     ) -> None:
         self._database = database
         self._store = store
-        self._hasher = Hasher(cost)
+        self._hasher = Hasher(cost, hashing_threads)
 
     async def close(self) -> None:
         """Let go of the threads. Nothing works afterwards."""

@@ -35,6 +35,8 @@ class App(Application):
         services.store.use_in(self)
         self.in_flight: weakref.WeakSet[RequestHandler] = weakref.WeakSet()
         """The requests that are being answered; handlers/base.py keeps it."""
+        self.not_ready: dict[str, set[str]] = {}
+        """What /readyz has found and logged, by part; handlers/health.py keeps it."""
         self.draining = False
         """True from the moment of shutdown: connections are no longer kept alive."""
         self._waiting: list[Job] = []

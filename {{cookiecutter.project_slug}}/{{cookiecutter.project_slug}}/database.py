@@ -94,10 +94,11 @@ class Database:
     the one to expect, see `is_taken`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool_size: int = 15) -> None:
+        """`pool_size`: the most connections of this process; who comes next waits `timeout_s`."""
         self.address = make_url(url).render_as_string(hide_password=True)
         """Where it is, for people. Never a password."""
-        self.engine = _engine(url, self.address, statement_timeout_s=timeout_s)
+        self.engine = _engine(url, self.address, statement_timeout_s=timeout_s, pool_size=pool_size)
         self._url = url
 
     @asynccontextmanager
@@ -188,11 +189,14 @@ _NEEDS_WRITING = {
 }
 
 
-def _engine(url: str, address: str, statement_timeout_s: int) -> AsyncEngine:
+def _engine(url: str, address: str, statement_timeout_s: int, pool_size: int = 1) -> AsyncEngine:
     # hide_parameters: no error in the log shows a name or a hash.
+    pool: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": timeout_s}
     if make_url(url).get_backend_name() == "sqlite":
         arguments: dict[str, Any] = {"timeout": statement_timeout_s}
-        engine = create_async_engine(url, connect_args=arguments, hide_parameters=True)
+        if make_url(url).database in (None, "", ":memory:"):
+            pool = {}  # it has one connection
+        engine = create_async_engine(url, connect_args=arguments, hide_parameters=True, **pool)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
     else:
         plain_url, arguments = postgresql.translate(make_url(url))
@@ -200,9 +204,9 @@ def _engine(url: str, address: str, statement_timeout_s: int) -> AsyncEngine:
         engine = create_async_engine(
             plain_url,
             pool_pre_ping=True,
-            pool_timeout=timeout_s,
             connect_args=timeouts | arguments,
             hide_parameters=True,
+            **pool,
         )
 
     # Errors are told apart where they happen: what the code inside of a session raises by itself,

@@ -20,7 +20,6 @@ from .load import Busy, Client, check_client, client
 
 min_password_characters = 8
 max_password_bytes = 1024
-hashing_threads = 2  # each works with the memory of PASSWORD_COST; the others wait their turn
 max_waiting = 100  # one more gets a 503: with a hash in 50 ms, it would wait for 2.5 s
 
 # Argon2id, as the OWASP Password Storage Cheat Sheet recommends it: 19 MiB, two passes. When this
@@ -64,10 +63,11 @@ class Hasher:
     What hashes raises Busy if too many wait already, ClientGone if the client hung up meanwhile.
     """
 
-    def __init__(self, cost: argon2.Parameters = PASSWORD_COST) -> None:
+    def __init__(self, cost: argon2.Parameters = PASSWORD_COST, threads: int = 2) -> None:
+        """Each of the `threads` works with the memory of `cost`; who comes next waits."""
         self._argon2 = argon2.PasswordHasher.from_parameters(cost)
-        self._pool = ThreadPoolExecutor(hashing_threads, thread_name_prefix="argon2")
-        self._threads = asyncio.Semaphore(hashing_threads)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._threads = asyncio.Semaphore(threads)
         self._waiting: list[Client] = []
 
     def close(self) -> None:

@@ -7,7 +7,8 @@ be trusted before Tornado looks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import ipaddress
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from tornado.httputil import (
@@ -27,15 +28,35 @@ _NEVER = ("X-Real-Ip", "X-Scheme")
 
 
 def make_server(app: Any, trusted_proxies: tuple[str, ...], **options: Any) -> Server:
-    """Return a server for `app`; `options` are those of HTTPServer. Without proxies no such header
-    is believed.
+    """Return a server for `app`; `options` are those of HTTPServer. `trusted_proxies` are addresses
+    and networks; without any no such header is believed.
     """
     if not trusted_proxies:
         return Server(app, **options)
-    return _BehindProxies(app, xheaders=True, trusted_downstream=list(trusted_proxies), **options)
+    server = _BehindProxies(app, xheaders=True, **options)
+    server.networks = _Networks(trusted_proxies)
+    return server
+
+
+class _Networks:
+    """A container of IP addresses; Tornado itself takes single ones only."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks = [ipaddress.ip_network(each, strict=False) for each in networks]
+
+    def __contains__(self, address: str) -> bool:
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:  # X-Forwarded-For holds what a visitor has written, too
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+            found = found.ipv4_mapped
+        return any(found in network for network in self._networks)
 
 
 class _BehindProxies(Server):
+    networks: _Networks
+
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
     ) -> HTTPMessageDelegate:
@@ -43,8 +64,9 @@ class _BehindProxies(Server):
         # Between requests of a connection Tornado puts the peer's own address back: this is not a
         # forwarded one.
         # HTTPConnection declares no context, HTTP1Connection has one.
-        peer: str = request_conn.context.remote_ip  # type: ignore[attr-defined]
-        return _Cleaned(delegate, trusted=peer in (self.trusted_downstream or ()))
+        context = request_conn.context  # type: ignore[attr-defined]
+        context.trusted_downstream = self.networks
+        return _Cleaned(delegate, trusted=context.remote_ip in self.networks)
 
 
 class _Cleaned(HTTPMessageDelegate):

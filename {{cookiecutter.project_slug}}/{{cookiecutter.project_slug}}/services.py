@@ -7,6 +7,7 @@ something. Modules with tables are imported here, directly or by another: migrat
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from .accounts import Accounts
@@ -15,6 +16,8 @@ from .mail import Mailer
 from .sessions import Store
 from .settings import Settings
 from .throttle import Throttle
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -29,9 +32,10 @@ class Services:
 
     async def start(self) -> None:
         """See that store and database can be used. Raises StoreUnavailable, DatabaseUnavailable,
-        DatabaseUnusable.
+        DatabaseUnusable. A store that can serve most visitors is enough, and a line in the log.
         """
-        await self.store.ping()
+        for error in await self.store.ping():
+            log.warning("some visitors cannot be served: %s", error)
         await self.database.start()
 
     async def close(self) -> None:
@@ -48,11 +52,11 @@ def make_services(settings: Settings) -> Services:
     the sessions cannot work.
     """
     store = Store(settings.sessions)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, settings.database_pool_size)
     return Services(
         store=store,
         database=database,
-        accounts=Accounts(database, store, settings.password_cost),
+        accounts=Accounts(database, store, settings.password_cost, settings.hashing_threads),
         throttle=Throttle(store),
         mail=Mailer(settings.mail_url, settings.sender),
     )

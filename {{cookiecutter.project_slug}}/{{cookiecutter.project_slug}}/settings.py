@@ -1,39 +1,41 @@
 """The app's settings: read once, at start, from command line, config file and environment.
 
 `__main__` calls `read_settings`; everything else is handed a `Settings`. To add a setting, add a
-field to `Settings`, a row to `OPTIONS`, and, if it can be wrong, a check to `_faults`.
+field to `Settings`, a row to `OPTIONS` with a function of settings_values.py where text is not
+enough, and a check to `_faults` where it depends on others.
 """
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import logging
-import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 import argon2
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from tornado.httputil import split_host_and_port
-from tornado.options import Error, OptionParser
 
-from . import postgresql
-from .environment import BOOLEANS
+# Lines that end in a mark belong to one answer alone.  # without hooks
+from . import settings_memcached  # engine: memcached
+from . import settings_redis  # engine: redis
+from . import settings_values as values
 from .mail import KEPT, check_email
-from .mail import options as smtp_options
 from .passwords import PASSWORD_COST
 from .sessions import ConfigurationError, SessionConfig
 from .sessions.engines import ENGINES
+from .settings_sources import Option, Reader
 
-min_secret_characters = 32
 max_grace_s = 300
 memory_engine = "memory"
+
+STORES: dict[str, ModuleType] = {
+    "memcached": settings_memcached,  # engine: memcached
+    "redis": settings_redis,  # engine: redis
+}
+"""How each engine is set up; the memory engine needs nothing."""
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +47,21 @@ class Settings:
     port: int = 8888
     address: str = "127.0.0.1"
     debug: bool = False
-    # Lines that end in a mark belong to one answer alone.  # without hooks
     session_engine: str = "{{cookiecutter.engine}}"
-    redis_url: str = field(default="redis://localhost:6379", repr=False)  # engine: redis
-    memcached_servers: tuple[str, ...] = ("localhost:11211",)  # engine: memcached
+    redis_url: str = field(default=settings_redis.usual_url, repr=False)  # engine: redis
+    redis_sentinels: str = field(default="", repr=False)  # engine: redis
+    redis_service: str = settings_redis.usual_service  # engine: redis
+    redis_cluster: bool = False  # engine: redis
+    memcached_servers: settings_memcached.Servers = ("localhost:11211",)  # engine: memcached
+    storage_timeout: float = SessionConfig.storage_timeout
+    """Seconds after which a page is a 503 that waits for the store of the sessions."""
     cookie_secret: str | Mapping[int, str] = field(default="", repr=False)
     """One secret, or secrets by version during a rotation."""
     key_version: int | None = None
     """Which secret of a rotation signs; the others are still accepted."""
     database_url: str = field(default="sqlite+aiosqlite:///app.db", repr=False)
+    database_pool_size: int = 15
+    """The most connections to the database that a process opens; the next request waits."""
     base_url: str = "http://localhost:8888"
     """The address that people use: links in mails begin with it. By default it has the port's."""
     allowed_hosts: tuple[str, ...] = ()
@@ -61,10 +69,13 @@ class Settings:
     smtp_url: str = field(default="", repr=False)
     mail_from: str = ""
     trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks."""
     processes: int = 1
     grace: int = 0
     """Seconds: how long to go on serving after SIGTERM, with /readyz at 503."""
     uvloop: bool = False
+    hashing_threads: int = 2
+    """How many passwords a process hashes at once. Each takes a core and 19 MiB meanwhile."""
 
     # Not options: fixed for an app, varied by its tests.
     key_prefix: str = "{{cookiecutter.project_slug}}"
@@ -112,16 +123,50 @@ class Settings:
     @property
     def pycket(self) -> dict[str, Any]:
         """settings["pycket"], as sessions/config.py describes it."""
-        storage: dict[str, dict[str, Any]] = {
-            "redis": {"url": self.redis_url},  # engine: redis
-            "memcached": {"servers": list(self.memcached_servers)},  # engine: memcached
-        }
+        store = STORES.get(self.session_engine)
         return {
             "engine": self.session_engine,
-            "storage": storage.get(self.session_engine, {}),
+            "storage": store.storage(self) if store else {},
+            "storage_timeout": self.storage_timeout,
             "key_prefix": self.key_prefix,
             "cookie_name": self.cookie_name,
         }
+
+
+OPTIONS = (
+    Option("port", int, "TCP port to listen on"),
+    Option("address", str, "address to listen on; 0.0.0.0 is every one of the machine"),
+    Option("debug", bool, "for development: reloads, shows tracebacks, works without HTTPS"),
+    Option("session_engine", str, f"where sessions are kept: {' or '.join(ENGINES)}"),
+    *settings_memcached.OPTIONS,  # engine: memcached
+    *settings_redis.OPTIONS,  # engine: redis
+    Option("storage_timeout", float, "seconds that the session store has to answer"),
+    Option(
+        "cookie_secret", str, "signs cookies; 0:old,1:new to rotate", values.secret, is_secret=True
+    ),
+    Option(
+        "database_url", str, "SQLAlchemy URL of the accounts", values.database_url, is_secret=True
+    ),
+    Option("database_pool_size", int, "connections to the database, at most"),
+    Option("base_url", str, "address that people use, for links in mails", values.base_url),
+    Option("allowed_hosts", str, "further host names that are answered", values.hosts),
+    Option(
+        "smtp_url",
+        str,
+        "smtp://user:password@host:587, sends mail",
+        values.smtp_url,
+        is_secret=True,
+    ),
+    Option("mail_from", str, "sender of mails", check_email),
+    Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", values.networks),
+    Option("processes", int, "how many processes serve"),
+    Option("grace", int, "seconds to go on serving when told to stop, while /readyz says 503"),
+    Option("uvloop", bool, "serve with uvloop's event loop, which is faster"),
+    Option("hashing_threads", int, "passwords that a process hashes at once"),
+    Option("config", str, "Python file that sets options by name; it is executed"),
+)
+
+_SUBSTITUTES: dict[str, Any] = {"cookie_secret": "-"}
 
 
 def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -131,32 +176,26 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
     default. An empty variable counts as absent. Raises ConfigurationError with every fault, one
     line each; `--help` exits.
     """
-    parser = _parser()
-    arguments = list(_with_values(args[1:]))
-    faults = _read_environment(parser, environ)
-    if config := _config_path(arguments):
-        faults += _read_file(parser, config)
-    for argument in arguments:
-        faults += _read_argument(parser, argument)
-
-    values: dict[str, Any] = {}
+    reader = Reader(OPTIONS, Settings)
+    texts = reader.read(args[1:], environ)
+    faults, given = reader.faults, dict(texts)
     for option in OPTIONS:
-        text = parser[option.name]
-        if text is None or option.name == "config":
-            continue
-        try:
-            values[option.name] = option.convert(text) if option.convert else text
-        except ValueError as error:
-            faults.append(f"{_both_names(option.name)}: {error}")
-            # Anything will do: it only has to pass the checks that follow, not to be used.
-            values[option.name] = _placeholders.get(option.name, getattr(Settings, option.name))
-    given = set(values)
-    values.setdefault("base_url", f"http://localhost:{values.get('port', Settings.port)}")
-    if isinstance(secret := values.get("cookie_secret"), dict):
-        values["key_version"] = next(iter(secret))
-    settings = Settings(**values)
+        if option.convert and option.name in texts:
+            try:
+                given[option.name] = option.convert(texts[option.name])
+            except ValueError as error:
+                faults.append(f"{option.both_names}: {error}")
+                # Substitute a valid value so that the remaining checks can run; the app will not
+                # start anyway.
+                given[option.name] = _SUBSTITUTES.get(
+                    option.name, getattr(Settings, option.name, "")
+                )
+    given.setdefault("base_url", f"http://localhost:{given.get('port', Settings.port)}")
+    if isinstance(secret := given.get("cookie_secret"), dict):
+        given["key_version"] = next(iter(secret))
+    settings = Settings(**given)
     faults += _faults(settings)
-    if settings.smtp_url and not settings.debug and "base_url" not in given:
+    if settings.smtp_url and not settings.debug and "base_url" not in texts:
         faults.append(
             "BASE_URL is missing, and links in mails begin with it: write the address that people "
             "use, for example https://www.example.com"
@@ -190,7 +229,10 @@ def _faults(settings: Settings) -> list[str]:
         faults.append(
             f"PROCESSES {processes} cannot reload in debug mode: write PROCESSES=1 or DEBUG=false"
         )
-    if settings.uvloop and find_spec("uvloop") is None:
+    for name in ("database_pool_size", "hashing_threads"):
+        if (number := getattr(settings, name)) < 1:
+            faults.append(f"{name.upper()} {number} would let everybody wait: write 1 or more")
+    if settings.uvloop and not _has_uvloop():
         faults.append(
             "UVLOOP is true, and uvloop is not installed: pip install '.[uvloop]', or write "
             "UVLOOP=false"
@@ -209,233 +251,29 @@ def _faults(settings: Settings) -> list[str]:
             f"SMTP_URL {KEPT} sends nothing: write smtp://user:password@host:587, or DEBUG=true"
         )
     if engine in ENGINES:
-        # The sessions package knows best what its engine takes.
-        probe = {"pycket": settings.pycket, "cookie_secret": "-", "debug": settings.debug}
         try:
-            SessionConfig.from_settings(probe)
+            sessions = settings.sessions
         except ConfigurationError as error:
             faults += error.faults
-    return faults
-
-
-# From text to values. Each function raises ValueError: what is wrong, and what to write instead.
-# No message holds the value of a secret or of a URL, as it may end up in a log.
-
-
-def _secret(text: str) -> str | dict[int, str]:
-    """One secret, or `1:new,0:old` during a rotation: the first signs, the others still count."""
-    if not re.match(r"\d+:", text):
-        return _good_secret(text)
-    versions: dict[int, str] = {}
-    for part in text.split(","):
-        number, _, secret = part.strip().partition(":")
-        if not number.isdecimal() or int(number) in versions:
-            raise ValueError("a rotation needs a number of its own for each: write 1:new,0:old")
-        versions[int(number)] = _good_secret(secret)
-    return versions
-
-
-def _good_secret(secret: str) -> str:
-    if _PLACEHOLDER.search(secret):
-        raise ValueError("this is a placeholder that everybody knows; write a random one")
-    if len(secret) < min_secret_characters:
-        raise ValueError(
-            f"{len(secret)} characters are too few; write at least {min_secret_characters}, random"
-        )
-    return secret
-
-
-_PLACEHOLDER = re.compile(
-    r"change[-_ ]?(me|this)|place[-_ ]?holder|replace[-_ ]|insert[-_ ]|your[-_ ].*secret",
-    re.IGNORECASE,
-)
-
-
-def _database_url(text: str) -> str:
-    """The URL with an asynchronous driver, whatever the host's control panel calls it."""
-    scheme, _, rest = text.partition("://")
-    try:
-        url = make_url(f"{_DRIVERS.get(scheme, scheme)}://{rest}")
-        dialect = url.get_dialect()
-        dialect.import_dbapi()
-    except ImportError as error:
-        raise ValueError(
-            f"its driver {error.name} is not installed; for PostgreSQL install the extra: "
-            "pip install '.[postgresql]'"
-        ) from None
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        raise ValueError(
-            "the app cannot use this; write sqlite+aiosqlite:///app.db or "
-            "postgresql://user:password@host/name"
-        ) from None
-    if not dialect.is_async:
-        raise ValueError(
-            f"{url.drivername} would block the event loop; "
-            "write sqlite+aiosqlite://... or postgresql+asyncpg://..."
-        )
-    if url.drivername == "postgresql+asyncpg":
-        postgresql.translate(url)
-    return url.render_as_string(hide_password=False)
-
-
-_DRIVERS = {
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-    "sqlite": "sqlite+aiosqlite",
-}
-
-
-def _base_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
-        raise ValueError("write scheme and host alone, for example https://www.example.com")
-    return f"{url.scheme}://{url.netloc.lower()}"
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    for host in (hosts := _list(text.lower())):
-        if not re.fullmatch(r"[\w.*-]+|\[[0-9a-f:.]+\]", host):
-            raise ValueError(f"{host!r} is no host name; write names without scheme and port")
-    return hosts
-
-
-def _smtp_url(text: str) -> str:
-    if text != KEPT:
-        smtp_options(text)
-    return text
-
-
-def _addresses(text: str) -> tuple[str, ...]:
-    addresses = _list(text)
-    for address in addresses:
+            sessions = replace(settings, session_engine=memory_engine).sessions
+        # The sessions package knows best what its engine takes.
         try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            raise ValueError(
-                f"{address!r} is no IP address; write each proxy's own, for example "
-                "127.0.0.1,::1 (neither names nor networks)"
-            ) from None
-    return addresses
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-# Where the values come from.
-
-
-@dataclass(frozen=True)
-class _Option:
-    """A setting that people can give; the field of the same name has the default."""
-
-    name: str
-    type: type
-    help: str
-    convert: Callable[[str], Any] | None = None
-    """Makes the field's value of the text."""
-
-
-OPTIONS = (
-    _Option("port", int, "TCP port to listen on"),
-    _Option("address", str, "address to listen on; 0.0.0.0 is every one of the machine"),
-    _Option("debug", bool, "for development: reloads, shows tracebacks, works without HTTPS"),
-    _Option("session_engine", str, f"where sessions are kept: {' or '.join(ENGINES)}"),
-    _Option("redis_url", str, "address of the session store"),  # engine: redis
-    _Option("memcached_servers", str, "host:port of the store", _list),  # engine: memcached
-    _Option("cookie_secret", str, "signs cookies; 1:new,0:old during a rotation", _secret),
-    _Option("database_url", str, "SQLAlchemy URL of the accounts", _database_url),
-    _Option("base_url", str, "address that people use, for links in mails", _base_url),
-    _Option("allowed_hosts", str, "further host names that are answered", _hosts),
-    _Option("smtp_url", str, "smtp://user:password@host:587, sends mail", _smtp_url),
-    _Option("mail_from", str, "sender of mails", check_email),
-    _Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", _addresses),
-    _Option("processes", int, "how many processes serve"),
-    _Option("grace", int, "seconds to go on serving when told to stop, while /readyz says 503"),
-    _Option("uvloop", bool, "serve with uvloop's event loop, which is faster"),
-    _Option("config", str, "Python file that sets options by name; it is executed"),
-)
-
-_placeholders: dict[str, Any] = {"cookie_secret": "-"}
-
-
-def _parser() -> OptionParser:
-    """A parser of our own: tornado.options.options is global and can be defined only once."""
-    parser = OptionParser()
-    for option in OPTIONS:
-        default = getattr(Settings, option.name, None)
-        shown = ",".join(default) if isinstance(default, tuple) else default
-        about = f"{option.help} [{option.name.upper()}]"
-        if shown not in (None, ""):
-            about += f" (default {shown})"
-        parser.define(option.name, type=option.type, help=about, group="settings")
-    return parser
-
-
-def _with_values(arguments: Iterable[str]) -> Iterable[str]:
-    """`--debug` is short for `--debug=true`."""
-    flags = {option.name for option in OPTIONS if option.type is bool}
-    for argument in arguments:
-        bare_flag = _option_name(argument) in flags and "=" not in argument
-        yield f"{argument}=true" if bare_flag else argument
-
-
-def _config_path(arguments: Sequence[str]) -> str | None:
-    paths = [a.partition("=")[2] for a in arguments if _option_name(a) == "config"]
-    return paths[-1] if paths else None
-
-
-def _option_name(argument: str) -> str:
-    return argument.lstrip("-").partition("=")[0].replace("-", "_")
-
-
-def _read_environment(parser: OptionParser, environ: Mapping[str, str]) -> list[str]:
-    faults = []
-    for option in OPTIONS:
-        # CONFIG means the kind of build to many a tool: the path of a file is a flag alone.
-        if option.name != "config" and (value := environ.get(option.name.upper(), "").strip()):
-            faults += _set(parser, option, value)
+            SessionConfig.from_settings({**sessions, "cookie_secret": "-"})
+        except ConfigurationError as error:
+            faults += [in_variables(engine, fault) for fault in error.faults]
     return faults
 
 
-def _read_file(parser: OptionParser, path: str) -> list[str]:
+def _has_uvloop() -> bool:
     try:
-        parser.parse_config_file(path, final=False)
-    except OSError as error:
-        return [f"{_both_names('config')}: {path} cannot be read ({error.strerror})"]
-    except Exception as error:  # the file is a program, and can fail in any way
-        return [f"{_both_names('config')}: {path} failed: {type(error).__name__}: {error}"]
-    return []
+        import uvloop  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
-def _read_argument(parser: OptionParser, argument: str) -> list[str]:
-    name = _option_name(argument)
-    if argument.startswith("-") and name in ("help", "h"):
-        parser.parse_command_line(["", "--help"])  # prints and exits
-    if not argument.startswith("-"):
-        return [f"{argument!r} is no option: options have the form --port=8888"]
-    option = next((option for option in OPTIONS if option.name == name), None)
-    if option is None:
-        near = difflib.get_close_matches(name, [option.name for option in OPTIONS], n=1)
-        hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "--help lists all"
-        return [f"{argument.partition('=')[0]} is no option: {hint}"]
-    if "=" not in argument:
-        return [f"{argument} needs a value: write {argument}=..."]
-    return _set(parser, option, argument.partition("=")[2])
-
-
-def _set(parser: OptionParser, option: _Option, value: str) -> list[str]:
-    if option.type is bool:
-        # Tornado takes every word but "false", "f" and "0" for true, "off" included.
-        if value.lower() not in BOOLEANS:
-            return [f"{_both_names(option.name)}: {value!r} is unclear; write true or false"]
-        value = str(BOOLEANS[value.lower()])
-    try:
-        parser.parse_command_line(["", f"--{option.name}={value}"], final=False)
-    except (Error, ValueError):
-        return [f"{_both_names(option.name)}: {value!r} is no whole number; write digits only"]
-    return []
-
-
-def _both_names(name: str) -> str:
-    return f"{name.upper()} (--{name.replace('_', '-')})"
+def in_variables(engine: str, message: str) -> str:
+    """Return a message of sessions/ with the variables that people set in place of `storage`."""
+    store = STORES.get(engine)
+    message = store.in_variables(message) if store else message
+    return message.replace("storage_timeout", "STORAGE_TIMEOUT")

@@ -99,8 +99,38 @@ async def test_without_the_database_people_are_told_to_come_back(
     assert "does not answer" in page.plain
 
 
+@pytest.mark.gen_test
+async def test_readyz_logs_a_cause_once_and_says_when_all_is_well_again(
+    app: App, browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    ping = app.services.store.ping
+    break_store(app)
+    for _ in range(3):
+        assert (await browser.get("/readyz")).status == 503
+    app.services.store.ping = ping  # type: ignore[method-assign]
+    for _ in range(2):
+        assert (await browser.get("/readyz")).status == 200
+    said = [each.getMessage() for each in caplog.records if "ready" in each.getMessage()]
+    said = [each for each in said if "/readyz" not in each]
+    assert said == ["not ready: store: session store nowhere: it is broken", "ready again: store"]
+
+
+@pytest.mark.gen_test
+async def test_instances_that_can_serve_most_visitors_stay_ready(
+    app: App, browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ping(within_s: float | None = None) -> list[StoreUnavailable]:
+        return [StoreUnavailable("one of three", "it is broken")]
+
+    app.services.store.ping = ping  # type: ignore[method-assign]
+    page = await browser.get("/readyz")
+    assert (page.status, json.loads(page.text)["store"]) == (200, "degraded")
+    assert "some visitors cannot be served: store: session store one of three" in caplog.text
+
+
 def break_store(app: App) -> None:
-    async def ping() -> None:
+    async def ping(within_s: float | None = None) -> list[StoreUnavailable]:
         raise StoreUnavailable("nowhere", "it is broken")
 
     app.services.store.ping = ping  # type: ignore[method-assign]

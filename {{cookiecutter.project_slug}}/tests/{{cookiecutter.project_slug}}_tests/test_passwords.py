@@ -19,9 +19,9 @@ from {{cookiecutter.project_slug}}.passwords import (
     PASSWORD_COST,
     PasswordRefused,
     check_password,
-    hashing_threads,
     max_waiting,
 )
+from {{cookiecutter.project_slug}}.settings import Settings
 from {{cookiecutter.project_slug}}.throttle import Throttle
 
 from .browser import Browser
@@ -113,7 +113,7 @@ async def test_a_password_that_would_have_to_wait_for_long_is_refused(
 ) -> None:
     logins = [
         asyncio.create_task(app.services.accounts.authenticate("nobody", "correct horse"))
-        for _ in range(hashing_threads + max_waiting)
+        for _ in range(Settings.hashing_threads + max_waiting)
     ]
     while len(app.services.accounts._hasher._waiting) < max_waiting:
         await asyncio.sleep(0.01)
@@ -142,8 +142,8 @@ async def send_login(base_url: str) -> IOStream:
 async def test_44_what_clients_wait_for_that_have_gone_is_not_done(
     app: App, slow: SlowHasher, base_url: str, make_browser: MakeBrowser
 ) -> None:
-    busy = [asyncio.create_task(make_browser().login()) for _ in range(hashing_threads)]
-    await slow.wait_until(begun=hashing_threads)
+    busy = [asyncio.create_task(make_browser().login()) for _ in range(Settings.hashing_threads)]
+    await slow.wait_until(begun=Settings.hashing_threads)
     clients = [await send_login(base_url) for _ in range(max_waiting)]
     waiting = app.services.accounts._hasher._waiting
     while len(waiting) < max_waiting:
@@ -159,4 +159,4 @@ async def test_44_what_clients_wait_for_that_have_gone_is_not_done(
     slow.go_on.set()
     pages = await asyncio.gather(*busy, late)
     assert [page.status for page in pages] == [403] * len(pages)
-    assert slow.begun == hashing_threads + 1
+    assert slow.begun == Settings.hashing_threads + 1

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from {{cookiecutter.project_slug}} import settings as settings_module
 from {{cookiecutter.project_slug}}.app import make_app
 from {{cookiecutter.project_slug}}.sessions import ConfigurationError
 from {{cookiecutter.project_slug}}.settings import Settings, read_settings
@@ -66,7 +65,7 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
         SESSION_ENGINE="floppy",
         COOKIE_SECRET="short",
         DATABASE_URL="oracle",
-        TRUSTED_PROXIES="10.0.0.0/8",
+        TRUSTED_PROXIES="10.0.0.0/40",
         PROCESSES="0",
     )
     named = ["--prot", "serve", "PORT", "DEBUG", "SESSION_ENGINE", "COOKIE_SECRET"]
@@ -93,7 +92,12 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
         ({"GRACE": "3600"}, "write seconds, 0 to 300"),
         ({"DATABASE_URL": "floppy://a"}, "sqlite+aiosqlite:///app.db"),
         ({"DATABASE_URL": "sqlite+pysqlite:///app.db"}, "would block the event loop"),
-        ({"TRUSTED_PROXIES": "proxy.example"}, "no IP address"),
+        ({"TRUSTED_PROXIES": "proxy.example"}, "neither an IP address nor a network"),
+        ({"TRUSTED_PROXIES": "10.0.0.1,0.0.0.0/0"}, "0.0.0.0/0 is everybody"),
+        ({"STORAGE_TIMEOUT": "0"}, "STORAGE_TIMEOUT is 0.0: write seconds, more than 0"),
+        ({"STORAGE_TIMEOUT": "soon"}, "is not a number; write digits"),
+        ({"DATABASE_POOL_SIZE": "0"}, "would let everybody wait: write 1 or more"),
+        ({"HASHING_THREADS": "0"}, "would let everybody wait: write 1 or more"),
     ],
 )
 def test_a_fault_says_what_to_write_instead(environ: dict[str, str], words: str) -> None:
@@ -104,7 +108,7 @@ def test_a_fault_says_what_to_write_instead(environ: dict[str, str], words: str)
 
 def test_uvloop_is_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(UVLOOP="true").uvloop
-    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "uvloop", None)
     assert "pip install '.[uvloop]'" in faults(UVLOOP="true")[0]
     assert not read().uvloop
 
@@ -153,8 +157,52 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     assert "asyncpg is not installed" in faults(DATABASE_URL="postgresql://db/app")[0]
 
 
-def test_trusted_proxies_are_addresses() -> None:
-    assert read(TRUSTED_PROXIES="127.0.0.1, ::1,").trusted_proxies == ("127.0.0.1", "::1")
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    found = read(TRUSTED_PROXIES="127.0.0.1, ::1,10.0.0.0/8,").trusted_proxies
+    assert found == ("127.0.0.1", "::1", "10.0.0.0/8")
+
+
+# What holds a password or a key may stand in a file of its own, as Docker and Kubernetes hand out
+# secrets.
+SECRETS = {
+    "COOKIE_SECRET": SECRET,
+    "DATABASE_URL": "sqlite+aiosqlite:///another.db",
+    "SMTP_URL": "smtps://me:pw@mail.example.com",
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_read_from_the_file_that_its_variable_names(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRETS[name]}\n")
+    environ = {"BASE_URL": "https://www.example.com", "COOKIE_SECRET": SECRET, name: ""}
+    settings = read_settings(["app"], {**environ, f"{name}_FILE": str(file)})
+    assert getattr(settings, name.lower()) == SECRETS[name]
+
+
+def test_a_secret_that_is_given_twice_is_a_fault(tmp_path: Path) -> None:
+    (fault,) = faults(COOKIE_SECRET_FILE=str(tmp_path / "secret"))
+    assert fault == "COOKIE_SECRET and COOKIE_SECRET_FILE are both given: keep one"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00"])
+def test_a_file_without_a_secret_is_named(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    found = faults(COOKIE_SECRET="", COOKIE_SECRET_FILE=str(file))
+    assert f"COOKIE_SECRET_FILE: {file} " in found[0]
+    assert all("\n" not in fault for fault in found)
+
+
+def test_a_number_has_no_file() -> None:
+    assert read(PORT="80", PORT_FILE="/nowhere").port == 80
+
+
+def test_a_misspelt_variable_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    read(TRUSTED_PROXYS="127.0.0.1", PATH="/bin", HOME="/")
+    assert "TRUSTED_PROXYS has no effect: did you mean TRUSTED_PROXIES?" in caplog.text
+    assert len(caplog.records) == 1
 
 
 def test_a_config_file_that_fails_says_how(tmp_path: Path) -> None:

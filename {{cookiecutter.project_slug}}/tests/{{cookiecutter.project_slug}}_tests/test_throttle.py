@@ -417,8 +417,21 @@ async def test_forged_headers_of_one_who_is_no_proxy_are_ignored(
     assert await address_seen(app, serve("192.0.2.200"), {header: "203.0.113.7"}) == "127.0.0.1"
 
 
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8"])
 @pytest.mark.gen_test
-async def test_behind_a_trusted_proxy_the_visitors_address_counts(app: App, serve: Any) -> None:
+async def test_behind_a_trusted_proxy_the_visitors_address_counts(
+    app: App, serve: Any, trusted: str
+) -> None:
     # The visitor wrote the first address; the proxy appended where it really came from.
     headers = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7", "X-Real-Ip": "198.51.100.9"}
-    assert await address_seen(app, serve("127.0.0.1"), headers) == "203.0.113.7"
+    assert await address_seen(app, serve(trusted), headers) == "203.0.113.7"
+
+
+@pytest.mark.gen_test
+async def test_proxies_of_a_trusted_network_are_not_taken_for_the_visitor(
+    app: App, serve: Any
+) -> None:
+    # Two of our own proxies in a row; what the visitor wrote is no address.
+    headers = {"X-Forwarded-For": "unknown, 203.0.113.7, 10.1.2.3"}
+    browser = serve("127.0.0.1", "10.0.0.0/8")
+    assert await address_seen(app, browser, headers) == "203.0.113.7"

@@ -94,12 +94,16 @@ class Store:
             self._logged[error.cause] = now
             log.error("%s%s", error, f" ({error.cure})" if error.cure else "")
 
-    async def ping(self) -> None:
-        """Return when both engines can be used: they answer, and let us write.
+    async def ping(self, within_s: float | None = None) -> list[StoreUnavailable]:
+        """Do what pages do: write, read and end records, in both engines and on each server.
 
-        Raises `StoreUnavailable` that tells the cause and, where it is known, the cure.
+        Returns what is wrong with servers that at most half of the visitors need. Raises
+        `StoreUnavailable` if it is more. Both have the cause and, where it is known, the cure.
         """
-        await asyncio.gather(self.sessions.ping(), self.notifications.ping())
+        prefix, limit_s = self.key("ping", "try"), within_s or self.config.storage_timeout
+        engines = (self.sessions, self.notifications)
+        found = await asyncio.gather(*(engine.ping(prefix, limit_s) for engine in engines))
+        return list({error.args: error for errors in found for error in errors}.values())
 
     async def close(self) -> None:
         """Close the connections, at the end of the application or of an event loop."""

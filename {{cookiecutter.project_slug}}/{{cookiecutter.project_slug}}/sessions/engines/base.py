@@ -7,11 +7,15 @@ is "not there", which is a value; a store that does not answer is `StoreUnavaila
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import logging
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
+
+from ..errors import StoreUnavailable
 
 Fields = dict[str, bytes]
 """A record's content by field name. A name is any text, a value any bytes."""
@@ -91,17 +95,59 @@ class Engine(ABC):
         For `TOMBSTONE_S` seconds no write creates it again, and `load` returns the first `why`.
         """
 
-    @abstractmethod
-    async def ping(self, key: str = "ping") -> None:
-        """Return when every server has answered and permits what the engine needs.
+    async def ping(self, prefix: str = "ping", within_s: float = 1.0) -> list[StoreUnavailable]:
+        """Write, read and end a record on every server, under a key that begins with `prefix`.
 
-        Writes at `key` where a store may refuse that. Raises `StoreUnavailable`, whose `cause` and
-        `cure` say what is wrong and what to do.
+        Returns what is wrong with servers that keep at most half of the records: the others are
+        worth going on for. Raises `StoreUnavailable` if it is more than half. `cause` and `cure`
+        say what is wrong and what to do.
         """
+        shares = await self._shares(prefix, within_s)
+        found = await asyncio.gather(*(self._try(each, within_s) for each in shares))
+        errors = [error for error in found if error is not None]
+        lost = sum(each.weight for each, error in zip(shares, found, strict=True) if error)
+        if 2 * lost <= sum(each.weight for each in shares):
+            return errors
+        addresses = ", ".join(dict.fromkeys(error.address for error in errors))
+        raise StoreUnavailable(addresses, errors[0].cause, errors[0].cure)
+
+    async def _try(self, share: Share, within_s: float) -> StoreUnavailable | None:
+        # Other requests may wait longer for the server: this one alone is given up.
+        try:
+            async with asyncio.timeout(within_s):
+                await self.write(share.key, {"ping": b"1"}, TOMBSTONE_S, create=True)
+                if await self.load(share.key) is None:
+                    cause = "it has forgotten at once what was written"
+                    return StoreUnavailable(share.address, cause, "give it more memory")
+                await self.end(share.key, "ended")
+        except StoreUnavailable as error:
+            return error
+        except TimeoutError:
+            return StoreUnavailable(share.address, f"no reply within {within_s:g} s")
+        return None
+
+    async def _shares(self, prefix: str, within_s: float) -> list[Share]:
+        """Return a new key of each server's own. Raises `StoreUnavailable`."""
+        return [Share(new_key(prefix), self.address)]
 
     @abstractmethod
     async def close(self) -> None:
         """Wait for the requests under way, then hang up. Using the engine again connects again."""
+
+
+class Share(NamedTuple):
+    """What one server of a store keeps."""
+
+    key: str
+    """One of the keys that it keeps."""
+    address: str
+    weight: float = 1
+    """How much it keeps, in relation to the others."""
+
+
+def new_key(prefix: str) -> str:
+    """Return a key that nobody uses."""
+    return f"{prefix}:{secrets.token_hex(8)}"
 
 
 def unknown_names(where: str, given: Iterable[str], known: Iterable[str]) -> list[str]:

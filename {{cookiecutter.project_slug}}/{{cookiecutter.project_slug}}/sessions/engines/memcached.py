@@ -21,7 +21,17 @@ from typing import Any, ClassVar, Final, NamedTuple
 import msgspec
 
 from ..errors import SessionTooLarge, StoreUnavailable
-from .base import TOMBSTONE_S, Engine, Fields, Snapshot, log, unknown_names, updated
+from .base import (
+    TOMBSTONE_S,
+    Engine,
+    Fields,
+    Share,
+    Snapshot,
+    log,
+    new_key,
+    unknown_names,
+    updated,
+)
 from .connection import Connections
 from .memcached_connection import Item, MemcachedConnection, Server, parsed
 
@@ -145,12 +155,14 @@ class MemcachedEngine(Engine):
                 if stored:
                     return record.fields if record else {}
 
-    async def ping(self, key: str = "ping") -> None:
-        due = self._due()
-        asked = (self._ask(each, "version", "", due, repeatable=True) for each in self._servers)
-        for reply in await asyncio.gather(*asked, return_exceptions=True):
-            if isinstance(reply, BaseException):
-                raise reply
+    async def _shares(self, prefix: str, within_s: float) -> list[Share]:
+        keys: dict[Server, str] = {}
+        while len(keys) < len(self._servers):
+            key = new_key(prefix)
+            keys[self._server(key)] = key
+        return [
+            Share(key, f"memcached://{server.name}", server.weight) for server, key in keys.items()
+        ]
 
     async def close(self) -> None:
         await self._connections.close()
@@ -213,7 +225,7 @@ class MemcachedEngine(Engine):
         repeatable: bool = False,
     ) -> Any:
         """Return the reply of `server`: an item, or a line."""
-        command = (f"{verb} {name}" if name else verb).encode() + rest
+        command = f"{verb} {name}".encode() + rest
         question = (verb, name.encode())
         return await self._connections.request(
             server, command, question, due, repeatable=repeatable

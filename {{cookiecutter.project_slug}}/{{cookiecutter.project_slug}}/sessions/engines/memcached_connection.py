@@ -26,7 +26,6 @@ _LINES: Final = {
     "gats -1": (b"END",),
     "add": (b"STORED", b"NOT_STORED", b"SERVER_ERROR"),
     "cas": (b"STORED", b"EXISTS", b"NOT_FOUND", b"SERVER_ERROR"),
-    "version": (b"VERSION",),
 }
 _END: Final = b"\r\nEND\r\n"
 """What follows an item's value."""

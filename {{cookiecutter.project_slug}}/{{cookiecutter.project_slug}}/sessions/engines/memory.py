@@ -71,9 +71,6 @@ class MemoryEngine(Engine):
             self._records[key] = (self.clock() + TOMBSTONE_S, Snapshot({}, ended=why))
         return found.fields if found else {}
 
-    async def ping(self, key: str = "ping") -> None:
-        self._find(key)
-
     async def close(self) -> None:
         """Do nothing: there is no connection, and the records stay."""
 

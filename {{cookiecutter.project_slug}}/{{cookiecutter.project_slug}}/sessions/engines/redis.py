@@ -14,9 +14,10 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from ..errors import StoreUnavailable
-from .base import TOMBSTONE_S, Engine, Fields, Snapshot, log
+from .base import TOMBSTONE_S, Engine, Fields, Share, Snapshot, log, new_key
 from .connection import Connections
-from .redis_connection import Node, RedisConnection, cause_and_cure, first
+from .redis_connection import RedisConnection, cause_and_cure, first
+from .redis_sentinel import Node
 from .redis_settings import faults, flat
 
 _ENDED: Final = b"\xff"
@@ -66,13 +67,6 @@ call('DEL', key)
 call('HSET', key, '\255', ARGV[1])
 call('PEXPIRE', key, ARGV[2])
 return held"""
-
-_PING: Final = b"""
-redis.call('HSET', KEYS[1], 'ping', '1')
-redis.call('PEXPIRE', KEYS[1], 1000)
-redis.call('HGETALL', KEYS[1])
-redis.call('DEL', KEYS[1])
-return {}"""
 
 _RECORD: Final = (list, dict, ResponseError)
 _SCRIPT: Final = (list, type(None), ResponseError)
@@ -160,12 +154,22 @@ class RedisEngine(Engine):
         life = round(TOMBSTONE_S * 1000)
         return _fields(await self._request(key, _SCRIPT, "EVAL", _END, 1, key, why, life))
 
-    async def ping(self, key: str = "ping") -> None:
-        """Write and read at `key`; in a cluster, on each master."""
-        await self._request(key, _SCRIPT, "EVAL", _PING, 1, key)
-        others = (f"{key}:{number}" for number in range(50 * len(self._slots)))
-        for each in {self._node(other): other for other in others}.values():
-            await self._request(each, _SCRIPT, "EVAL", _PING, 1, each)
+    async def _shares(self, prefix: str, within_s: float) -> list[Share]:
+        """See `Engine`: in a cluster, each master's keys are a share."""
+        if not self._cluster:
+            return await super()._shares(prefix, within_s)
+        if not self._slots:
+            await self._find_slots(asyncio.get_running_loop().time() + within_s)
+        weights: dict[Node, int] = {}
+        before = -1
+        for last, node in self._slots:
+            weights[node] = weights.get(node, 0) + last - before
+            before = last
+        keys: dict[Node, str] = {}
+        while len(keys) < len(weights):
+            key = new_key(prefix)
+            keys[self._node(key)] = key
+        return [Share(key, f"redis://{n[0]}:{n[1]}", weights[n]) for n, key in keys.items()]
 
     async def close(self) -> None:
         await self._connections.close()
@@ -195,7 +199,7 @@ class RedisEngine(Engine):
         if str(reply).startswith("WRONGTYPE"):
             log.warning("ignored a record that this package did not write: %s", reply)
             return None
-        if "read only replica" in str(reply):
+        if any(words in str(reply) for words in ("read only replica", "NOREPLICAS")):
             # This server was the master before a fail-over: connect to the one that is now.
             self._connections.to(node).retire()
         self._slots = []

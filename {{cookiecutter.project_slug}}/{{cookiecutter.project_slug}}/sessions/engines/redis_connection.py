@@ -1,7 +1,7 @@
 """A connection to Redis: redis-py finds the server, logs in, encrypts, and reads the replies.
 
 Only public names of redis-py are used. Its own clients are not: each of their requests keeps a
-connection to itself, is sent again after an error, and waits for one Sentinel after the other.
+connection to itself, and is sent again after an error.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import Connection as TCPConnection
-from redis.asyncio import Sentinel, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio import SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
 from ..errors import StoreUnavailable
 from .connection import Connection
+from .redis_sentinel import Node, Sentinels
 
-Node = tuple[str, int]
 T = TypeVar("T")
+
+_FOLLOW_S: Final = 0.5
+"""How often the sentinels are asked whether another server is the master by now."""
 
 
 class RedisConnection(Connection):
@@ -42,30 +43,32 @@ class RedisConnection(Connection):
         """`options` are redis-py's. Those of a `sentinel` say where to ask for host and port."""
         super().__init__(address, timeout_s)
         self._options = options
-        self._sentinel = sentinel
+        self._sentinels = Sentinels(sentinel, timeout_s) if sentinel else None
+        self._following: asyncio.Task[None] | None = None
         self._connection: AbstractConnection | None = None
 
     async def _connect(self) -> None:
         try:
             options = dict(self._options)
-            if self._sentinel:
-                options["host"], options["port"] = await self._find_master(self._sentinel)
+            if self._sentinels:
+                master = options["host"], options["port"] = await self._sentinels.master()
+                self._following = self.loop.create_task(self._follow(self._sentinels, master))
             self._connection = to_connection(options)
             await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
         except RedisError as error:
             raise StoreUnavailable(self.address, *cause_and_cure(error)) from error
 
-    async def _find_master(self, settings: Mapping[str, Any]) -> Node:
-        """Ask all sentinels at once, since some may be dead or frozen; the first answer counts."""
-        options = dict(settings.get("options", {}))
-        bounds = {"socket_timeout": self._timeout_s, "retry": Retry(NoBackoff(), 0)}
-        options["sentinel_kwargs"] = bounds | options.get("sentinel_kwargs", {})
-        sentinels = [Sentinel([tuple(node)], **options) for node in settings["nodes"]]  # type: ignore[no-untyped-call]
-        try:
-            return await first(each.discover_master(settings["service"]) for each in sentinels)
-        finally:
-            # Not by each of the tasks that ask: they are cancelled, in the middle of it even.
-            await asyncio.gather(*(each.aclose() for each in sentinels), return_exceptions=True)
+    async def _follow(self, sentinels: Sentinels, master: Node) -> None:
+        """Retire when another server becomes the master: this one would go on taking writes."""
+        found = master
+        while found == master:
+            await asyncio.sleep(_FOLLOW_S)
+            with contextlib.suppress(RedisError, OSError):  # it may be that none of them answers
+                found = await sentinels.master()
+        if self._opened:
+            self.retire()
+        else:  # a master that is frozen lets nobody in: nothing was sent
+            self.mark_down("another server has become the master")
 
     async def _write(self, data: bytes) -> None:
         assert self._connection is not None
@@ -90,6 +93,11 @@ class RedisConnection(Connection):
             raise StoreUnavailable(self.address, *cause_and_cure(error)) from error
 
     async def _disconnect(self) -> None:
+        if self._following:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        if self._sentinels:
+            await self._sentinels.close()
         if self._connection is not None:
             # A server that takes no more data does not even let its connection be closed.
             with contextlib.suppress(TimeoutError):
@@ -150,6 +158,7 @@ _CAUSES: Final = (
     ("EVAL", "it forbids EVAL", "permit scripts: each change is one"),
     ("OOM", "it is full", "raise its maxmemory, or set maxmemory-policy to volatile-lru"),
     ("read only replica", "it is a read-only replica", "write the master's address, or 'sentinel'"),
+    ("NOREPLICAS", "too few of its replicas are connected", "wait; see its min-replicas-to-write"),
     ("LOADING", "it is loading its data", "wait"),
     ("MISCONF", "it cannot write to its disk", "free its disk, see its log"),
     ("max number of clients", "it hung up: too many clients", "raise its maxclients"),

@@ -1,0 +1,48 @@
+"""A master is replaced, or slots move, under visitors who write and log out without a pause.
+
+The bounds are wide: what is usual stands in the generated docs/stores.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from .failover import Losses, measured
+
+
+def losses_of(case: str) -> Losses:
+    losses = asyncio.run(measured(case))
+    assert losses.answered > 1000
+    return losses
+
+
+def test_the_switch_of_a_planned_failover_is_followed() -> None:
+    """Without that, everything is lost that is written within the next 10 to 20 seconds."""
+    losses = losses_of("Sentinel: planned fail-over")
+    assert losses.last_loss_s < 3
+    assert losses.longest_outage_s < 3
+
+
+@pytest.mark.parametrize("case", ["Sentinel: master frozen for 6 s", "Sentinel: master killed"])
+def test_a_master_that_is_silent_is_replaced_and_nothing_is_written_to_it_when_it_is_back(
+    case: str,
+) -> None:
+    losses = losses_of(case)
+    assert losses.refused > 0
+    assert losses.last_loss_s < 1  # what it had not passed on
+    assert losses.longest_outage_s < 10
+
+
+@pytest.mark.parametrize("case", ["Cluster: 1,000 slots moved", "Cluster: planned fail-over"])
+def test_work_on_a_cluster_loses_nothing(case: str) -> None:
+    losses = losses_of(case)
+    assert (losses.writes_lost, losses.logouts_undone) == (0, 0)
+    assert losses.longest_outage_s < 3
+
+
+def test_a_cluster_replaces_a_master_that_was_killed() -> None:
+    losses = losses_of("Cluster: master killed")
+    assert losses.last_loss_s < 1
+    assert losses.longest_outage_s < 10

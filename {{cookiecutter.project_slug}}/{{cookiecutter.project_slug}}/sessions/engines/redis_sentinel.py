@@ -1,0 +1,76 @@
+"""Where the master is, according to Redis Sentinel.
+
+During a fail-over the sentinels do not agree, and the old master still takes writes, which are lost
+when it becomes a replica of the new one, 10 to 20 seconds later. The sentinel that leads the
+fail-over knows first: the view with the highest epoch counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+Node = tuple[str, int]
+
+_GRACE_S: Final = 0.1
+"""How long the other sentinels may take, once one of them has answered."""
+
+
+class Sentinels:
+    """The sentinels of one service. Belongs to an event loop; await `close` at the end."""
+
+    def __init__(self, settings: Mapping[str, Any], timeout_s: float) -> None:
+        """`settings` are storage["sentinel"]; see redis_settings.py."""
+        options = settings.get("options", {})
+        bounds = {"socket_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
+        login = bounds | options.get("sentinel_kwargs", {})
+        self._clients = [Redis(host=host, port=port, **login) for host, port in settings["nodes"]]
+        self._service = settings["service"]
+        self._others = options.get("min_other_sentinels", 0)
+        self._host = options.get("force_master_ip")
+
+    async def master(self) -> Node:
+        """Ask all at once, as some may be dead or frozen. Raises `RedisError` or `OSError`."""
+        tasks = [asyncio.ensure_future(self._view(client)) for client in self._clients]
+        failed: Exception | None = None
+        try:
+            for done in asyncio.as_completed(tasks):
+                try:
+                    await done
+                    break
+                except (RedisError, OSError) as error:
+                    failed = error
+            else:
+                raise MasterNotFoundError(f"No master found: {failed}") from failed
+            await asyncio.wait(tasks, timeout=_GRACE_S)
+            views = [each.result() for each in tasks if each.done() and not each.exception()]
+            return max(views)[1]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(each.aclose() for each in self._clients), return_exceptions=True)
+
+    async def _view(self, client: Redis) -> tuple[int, Node]:
+        """Return the epoch of a sentinel's view, and the master in it."""
+        # In this order: an address that is newer than the epoch does no harm.
+        masters: Any = await client.sentinel_masters()
+        state = masters.get(self._service)
+        if not state or state["num-other-sentinels"] < self._others:
+            raise MasterNotFoundError(f"No master found for {self._service!r}")
+        address: Any = await client.sentinel_get_master_addr_by_name(self._service)
+        if address is None:
+            raise MasterNotFoundError(f"No master found for {self._service!r}")
+        replaced = address != (state["ip"], state["port"])
+        if not replaced and (state["is_sdown"] or state["is_odown"]):
+            raise MasterNotFoundError(f"No master found for {self._service!r}: it is down")
+        return state["config-epoch"], (self._host or address[0], address[1])
