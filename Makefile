@@ -57,6 +57,10 @@ mutants: $(VENV)/.installed-dev packages ## put faults into sessions/ and count 
 bench: ## measure against peers and write docs/speed.md (QUICK=1: only measure, in two minutes)
 	$(PYTHON) tests/benchmarks/run.py $(if $(QUICK),--quick,--write)
 
+.PHONY: chaos
+chaos: $(VENV)/.installed-dev packages ## break one thing after another for five minutes, and write docs/game-day.md
+	$(RUN) tests.production.chaos --write
+
 .PHONY: pictures
 pictures: $(VENV)/.installed-dev packages ## take the README's pictures of a generated app
 	PYTHONDONTWRITEBYTECODE=1 $(RUN) scripts.take_pictures
