@@ -56,6 +56,10 @@ mutants: $(VENV)/.installed-dev packages ## see how many faults in sessions/ its
 bench: ## measure against peers and write docs/speed.md (QUICK=1: only measure, in two minutes)
 	$(PYTHON) tests/benchmarks/run.py $(if $(QUICK),--quick,--write)
 
+.PHONY: chaos
+chaos: $(VENV)/.installed-dev packages ## break one thing after another for five minutes, and write docs/game-day.md
+	$(RUN) tests.production.chaos --write
+
 .PHONY: pictures
 pictures: $(VENV)/.installed-dev packages ## take the README's pictures of a generated app
 	PYTHONDONTWRITEBYTECODE=1 $(RUN) scripts.take_pictures
@@ -67,7 +71,7 @@ clean: ## remove the virtual environment, the demo and all caches
 
 .PHONY: packages
 packages:
-	@scripts/install_packages.sh redis-server memcached chromium postgres pgbouncer openssl
+	@scripts/install_packages.sh redis-server memcached chromium nginx postgres pgbouncer openssl
 
 # Remade when pyproject.toml changes. --group is an option of pip 25.1 and newer.
 $(VENV)/.installed: pyproject.toml

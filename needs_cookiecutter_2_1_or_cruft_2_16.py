@@ -84,6 +84,7 @@ DEPENDENCIES = {
     "sqlalchemy",
     "tornado",
     "typing_extensions",
+    "uvloop",
     "xdist",
 }
 

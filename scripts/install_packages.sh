@@ -11,6 +11,7 @@ missing() {
         chromium) ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } ;;
         # Debian keeps the programs of PostgreSQL away from PATH.
         postgres) ! { command -v postgres || ls /usr/lib/postgresql/*/bin/postgres; } ;;
+        nginx) ! { command -v nginx || ls /usr/sbin/nginx; } ;;
         pgbouncer) ! { command -v pgbouncer || ls /usr/sbin/pgbouncer; } ;;
         *) ! command -v "$1" ;;
     esac > /dev/null 2>&1

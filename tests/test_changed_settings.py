@@ -30,7 +30,19 @@ TOGETHER = {
     "max_body_bytes": 2 * 1024 * 1024,
 }
 # The rest of the suite has settings of its own, and runs with all of them changed.
-TOUCHED = "login security pages forms bodies head settings account flash recipes trips".split()
+TOUCHED = [
+    "login",
+    "security",
+    "pages",
+    "forms",
+    "bodies",
+    "head",
+    "settings",
+    "account",
+    "flash",
+    "recipes",
+    "trips",
+]
 
 pytestmark = pytest.mark.slow
 

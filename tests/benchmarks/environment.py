@@ -45,6 +45,8 @@ PEERS: Final = {
 """The environment of each peer: its name, and what is in it."""
 REDIS_ONLY: Final = ("pycket-redis4", "torndsession-redis4")
 """On Memcached they would be the same again."""
+UVLOOP: Final = "ours-uvloop"
+"""Ours once more, on another event loop: only its throughput is of interest."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def python_of_peer(peer: str) -> Path:
 def python_of(project: Project) -> Path:
     """Return the interpreter of an environment with what the project depends on."""
     pyproject = tomllib.loads((project.path / "pyproject.toml").read_text())
-    return _venv(f"project-{project.engine}", pyproject["project"]["dependencies"])
+    extras = pyproject["project"]["optional-dependencies"]["uvloop"]
+    return _venv(f"project-{project.engine}", [*pyproject["project"]["dependencies"], *extras])
 
 
 def bake(engine: str, scratch: Path) -> Project:

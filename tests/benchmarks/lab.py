@@ -83,7 +83,7 @@ class Lab:
         packages = [
             line.replace("==", " ")
             for line in listed
-            if line.split("==")[0] in ("tornado", "redis")
+            if line.split("==")[0] in ("tornado", "uvloop", "redis")
         ]
         redis = environment.said("redis-server", "--version").split()[2].replace("v=", "Redis ")
         memcached = environment.said("memcached", "--version").strip().capitalize()
@@ -110,6 +110,7 @@ class Lab:
         else:
             project = self.project(engine)
             options |= {"project": str(project.path), "package": project.package}
+            options["uvloop"] = app == environment.UVLOOP
             server = self.servers.app(environment.python_of(project), "ours.py", **options)
         check(server, has_session=True)
         cookies = self.visitor_cookies(server, "/begin", self._visitors)

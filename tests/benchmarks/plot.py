@@ -74,7 +74,9 @@ def _groups(results: Results) -> Iterator[tuple[str, list[tuple[str, str, float]
                 at = "none" if app == "nosession" else engine
                 rate = results.find(page, at, app, CONNECTIONS, "requests_per_s")
                 if rate is not None:
-                    kind = {"nosession": "limit", "ours": "ours"}.get(app, "peer")
+                    kind = {"nosession": "limit", "ours": "ours", "ours-uvloop": "ours"}.get(
+                        app, "peer"
+                    )
                     bars.append((label, kind, rate.median))
             if len(bars) > 1:
                 yield f"{page.capitalize()}, sessions on {where}", bars

@@ -157,7 +157,7 @@ def _each(
         )
         for engine in plan.engines
         for app in plan.apps_on(engine)
-        if app != "nosession" and app not in environment.REDIS_ONLY
+        if app not in ("nosession", environment.UVLOOP, *environment.REDIS_ONLY)
     ]
 
 

@@ -15,6 +15,7 @@ SUMMARY_CONNECTIONS: Final = 32
 ENGINES: Final = {"redis": "Redis", "memcached": "Memcached"}
 APPS: Final = {
     "ours": "this template",
+    "ours-uvloop": "this template, uvloop",
     "pycket": "pycket",
     "torndsession": "torndsession",
     "pycket-redis4": "pycket, redis-py 4",
@@ -161,7 +162,7 @@ def _throughput(results: Results, engine: str) -> list[Row]:
         row = [page, str(connections), _figure(limit)]
         for app in apps:
             rate = results.find(page, engine, app, connections, "requests_per_s")
-            of = _part(rate, limit) if app == "ours" else _times(ours, rate)
+            of = _part(rate, limit) if app.startswith("ours") else _times(ours, rate)
             row.append(_figure(rate, of))
         rows.append(row)
     return rows

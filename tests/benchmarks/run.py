@@ -29,7 +29,7 @@ from results import Results, Sample
 from servers import Servers
 from workloads import PAGES, Case, Plan, throughput
 
-APPS = ("ours", "nosession", *environment.PEERS)
+APPS = ("ours", environment.UVLOOP, "nosession", *environment.PEERS)
 ENGINES = ("redis", "memcached")
 
 PLOT = environment.ROOT / "docs" / "benchmark.svg"
@@ -99,7 +99,8 @@ def cases(plan: Plan, only: Sequence[str]) -> list[Case]:
 
 def latency(plan: Plan) -> list[Case]:
     """The same pages with a store that is further away."""
-    today = replace(plan, apps=[app for app in plan.apps if app not in environment.REDIS_ONLY])
+    left_out = (*environment.REDIS_ONLY, environment.UVLOOP)
+    today = replace(plan, apps=[app for app in plan.apps if app not in left_out])
     pages = ("write",) if plan.quick else PAGES
     # What the proxy itself costs is no latency: so there is one that adds nothing, to compare with.
     ours = replace(plan, apps=["ours"], connections=[256])

@@ -1,4 +1,4 @@
-"""Fixtures of the tests in production: processes of the app on stores of the size that people run."""
+"""The generated app as a process, on stores of the size that people run, or behind nginx."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import pytest
 from ..promises.generated import PROJECT
 from ..promises.servers import Server, started
 from ..security.conftest import engine_of
-from ..security.process import App
+from ..security.process import App, Start
 from .instance import Instance
 
 HERE = Path(__file__).parent
 
-Serve = Callable[..., App]
-Start = Callable[..., Instance]
+Launch = Callable[..., Instance]
 
 # What has nothing to do with the store is tested on one.
 OF_ONE_ENGINE = pytest.mark.parametrize("project", ["redis"], indirect=True)
@@ -30,17 +29,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts an app that knows both engines: `serve(REDIS_URL=...)`. All share one database."""
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a process of the app: `start(REDIS_URL=...)`. They share one database."""
     apps: list[App] = []
     database = f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"
 
-    def serve(*arguments: str, **environment: str) -> App:
+    def start(*arguments: str, **environment: str) -> App:
         environment = {"DATABASE_URL": database, **environment}
         apps.append(App(PROJECT, tmp_path / f"app-{len(apps)}", arguments, environment))
         return apps[-1]
 
-    yield serve
+    yield start
     for app in apps:
         app.stop()
 
@@ -53,11 +52,11 @@ def store(project: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def start(project: Path, store: Server, tmp_path: Path) -> Iterator[Start]:
-    """Starts instances that share the store and a database: `start(PROCESSES="2")`."""
+def launch(project: Path, store: Server, tmp_path: Path) -> Iterator[Launch]:
+    """Starts instances that share the store and a database: `launch(PROCESSES="2")`."""
     with ExitStack() as stack:
 
-        def start(
+        def launch(
             program: tuple[str, ...] | None = None, files: int | None = None, **environment: str
         ) -> Instance:
             instance = Instance(
@@ -67,4 +66,4 @@ def start(project: Path, store: Server, tmp_path: Path) -> Iterator[Start]:
             instance.start()
             return instance
 
-        yield start
+        yield launch

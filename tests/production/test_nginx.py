@@ -17,8 +17,7 @@ import pytest
 from ..conftest import run
 from ..promises.generated import PROJECT
 from ..promises.servers import HOST, free_port, wait_for
-from ..security.process import App
-from .conftest import Serve
+from ..security.process import App, Start
 
 SITE = "www.example.com"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or "nginx"
@@ -52,8 +51,8 @@ def _ask(
 
 
 @pytest.fixture
-def proxy(serve: Serve, tmp_path: Path) -> Iterator[Proxy]:
-    app = serve(BASE_URL=f"https://{SITE}", TRUSTED_PROXIES=HOST)
+def proxy(start: Start, tmp_path: Path) -> Iterator[Proxy]:
+    app = start(BASE_URL=f"https://{SITE}", TRUSTED_PROXIES=HOST)
     port, tls_port = free_port(), free_port()
     site = _site(tmp_path, {80: port, 443: tls_port, 8888: app.port, 8889: free_port()})
     main = tmp_path / "main.conf"

@@ -17,8 +17,7 @@ import pytest
 from ..conftest import clean_environment
 from ..promises.generated import PROJECT, empty_database
 from ..promises.servers import HOST, Server, free_port, started
-from ..security.process import COOKIE_SECRET, App, Visitor
-from .conftest import Serve
+from ..security.process import COOKIE_SECRET, App, Start, Visitor
 from .stores import on_three_memcached
 
 FAULTS = {
@@ -45,11 +44,11 @@ def ready(app: App) -> tuple[int, str]:
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_redis_that_cannot_be_used_is_not_ready_and_why_is_logged_once(
-    kind: str, serve: Serve
+    kind: str, start: Start
 ) -> None:
     command, cause, _ = FAULTS[kind]
     with redis() as server:
-        app = serve(**server.environment)
+        app = start(**server.environment)
         assert ready(app) == (200, "ok")
         assert server.ask(command).startswith("+OK")
         for _ in range(3):
@@ -71,15 +70,15 @@ def test_a_redis_that_cannot_be_used_stops_the_start_with_one_line(
 
 
 def test_instances_stay_ready_without_one_of_their_memcached_servers(
-    tmp_path: Path, serve: Serve
+    tmp_path: Path, start: Start
 ) -> None:
     with on_three_memcached(tmp_path) as store:
-        app = serve(**store.environment)
+        app = start(**store.environment)
         store.servers[0].kill()
         for _ in range(3):
             assert ready(app) == (200, "degraded")
-        # It does not stop a serve, either.
-        second = serve(**store.environment)
+        # It does not stop a start, either.
+        second = start(**store.environment)
         assert ready(second) == (200, "degraded")
         for each in (app, second):
             assert each.log.count(f"memcached://{HOST}:{store.servers[0].port}") >= 1
@@ -92,10 +91,10 @@ def test_instances_stay_ready_without_one_of_their_memcached_servers(
 
 
 def test_instances_that_most_visitors_cannot_use_are_not_ready(
-    tmp_path: Path, serve: Serve
+    tmp_path: Path, start: Start
 ) -> None:
     with on_three_memcached(tmp_path) as store:
-        app = serve(**store.environment)
+        app = start(**store.environment)
         store.servers[2].freeze()  # it has half of them
         assert ready(app) == (200, "degraded")
         store.servers[0].kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from ..promises.browser import Browser, client
-from .conftest import OF_ONE_ENGINE, Start
+from ..promises.servers import wait_for
+from .conftest import OF_ONE_ENGINE, Launch
 from .instance import Instance
 from .nginx import behind_nginx
+from .test_limits import KEPT, holding
 
 VISITORS = 32
 RESTARTS = 4
@@ -26,14 +29,47 @@ RESTARTS = 4
     ids=["a-connection-for-each-request", "connections-that-are-kept"],
 )
 def test_four_rolling_restarts_behind_nginx_lose_no_post(
-    start: Start, tmp_path: Path, keepalive_s: int | None, grace: int
+    launch: Launch, tmp_path: Path, keepalive_s: int | None, grace: int
 ) -> None:
-    instances = [start(PROCESSES="2", GRACE=str(grace)) for _ in range(2)]
+    instances = [launch(PROCESSES="2", GRACE=str(grace)) for _ in range(2)]
     with behind_nginx(tmp_path, instances, keepalive_s) as url:
         statuses = asyncio.run(_restart_under_load(url, instances))
         print(f"{statuses.total()} POSTs, {RESTARTS} restarts: {dict(statuses)}")
     assert set(statuses) == {303}, statuses
     assert statuses.total() > VISITORS * RESTARTS
+
+
+# The app with a page that keeps its process busy.
+BUSY = """
+import time
+from my_tornado_app import __main__ as program
+from my_tornado_app.handlers.base import PlainHandler
+
+class Busy(PlainHandler):
+    def get(self):
+        print("busy", flush=True)
+        time.sleep(0.5)
+
+def make_app(settings, make=program.make_app):
+    app = make(settings)
+    app.add_handlers(".*", [("/busy", Busy)])
+    return app
+
+program.make_app = make_app
+program.main()
+"""
+
+
+@OF_ONE_ENGINE
+def test_connections_that_nobody_has_accepted_yet_are_answered(launch: Launch) -> None:
+    app = launch(("-c", BUSY))
+    with holding(app, 1, b"GET /busy HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        wait_for(lambda: "busy" in app.log, "the busy page")
+        with holding(app, 100, KEPT) as waiting:
+            app.send(signal.SIGTERM)
+            answers = [connection.makefile("rb").readline() for connection in waiting]
+    assert set(answers) == {b"HTTP/1.1 200 OK\r\n"}
+    assert app.wait() == 0
 
 
 async def _restart_under_load(url: str, instances: list[Instance]) -> Counter[int]:

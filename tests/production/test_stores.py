@@ -11,17 +11,16 @@ from pathlib import Path
 import pytest
 
 from ..promises.servers import HOST, Server, started
-from ..security.process import Visitor
-from .conftest import Serve
+from ..security.process import Start, Visitor
 from .stores import Store, in_a_cluster, on_three_memcached, watched_by_sentinels
 
 MakeStore = Callable[[Path], AbstractContextManager[Store]]
 
 
 @pytest.mark.parametrize("make", [watched_by_sentinels, in_a_cluster, on_three_memcached])
-def test_people_register_and_log_in_and_out(make: MakeStore, tmp_path: Path, serve: Serve) -> None:
+def test_people_register_and_log_in_and_out(make: MakeStore, tmp_path: Path, start: Start) -> None:
     with make(tmp_path) as store:
-        app = serve(**store.environment)
+        app = start(**store.environment)
         assert json.loads(Visitor(app).get("/readyz").text) == {"store": "ok", "database": "ok"}
         # Enough of them that each server has some.
         visitors = []
@@ -37,19 +36,19 @@ def test_people_register_and_log_in_and_out(make: MakeStore, tmp_path: Path, ser
         serving = store.servers[:1] if store.sentinels else store.servers[:3]
         assert all(_keys(server) > 0 for server in serving)
         # Another process knows them, too.
-        second = serve(**store.environment)
+        second = start(**store.environment)
         for visitor in visitors:
             other = Visitor(second)
             other.jar = visitor.jar
             assert other.logged_in
 
 
-def test_a_password_is_read_from_a_file_and_never_logged(tmp_path: Path, serve: Serve) -> None:
+def test_a_password_is_read_from_a_file_and_never_logged(tmp_path: Path, start: Start) -> None:
     password = secrets.token_hex(8)
     file = tmp_path / "redis_url"
     with started("redis", "--requirepass", password) as server:
         file.write_text(f"redis://:{password}@{HOST}:{server.port}\n")
-        app = serve(SESSION_ENGINE="redis", REDIS_URL_FILE=str(file))
+        app = start(SESSION_ENGINE="redis", REDIS_URL_FILE=str(file))
         visitor = Visitor(app)
         assert visitor.register().status == 303
         assert visitor.logged_in

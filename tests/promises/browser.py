@@ -42,6 +42,8 @@ class Browser:
 
     def __init__(self, client: SimpleAsyncHTTPClient, *urls: str) -> None:
         self.jar: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
+        """What it sends with every request."""
         self._client = client
         self._urls = itertools.cycle(urls)
 
@@ -60,7 +62,7 @@ class Browser:
                 next(self._urls) + path,
                 method=method,
                 body=body,
-                headers={"Cookie": cookies} if cookies else {},
+                headers=self.headers | ({"Cookie": cookies} if cookies else {}),
                 raise_error=False,
                 follow_redirects=False,
                 connect_timeout=60,  # the wait for one of the connections counts as well

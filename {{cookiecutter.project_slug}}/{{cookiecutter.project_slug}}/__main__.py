@@ -83,7 +83,8 @@ def serve(settings: Settings) -> None:
     if child is None or (child.number == 0 and child.is_first_start):
         host = "localhost" if settings.address in _LOCAL else settings.address
         print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
-    asyncio.run(_serve(settings, sockets, child))
+    with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+        runner.run(_serve(settings, sockets, child))
 
 
 def migrate(settings: Settings) -> None:
@@ -114,6 +115,14 @@ async def _prepare(settings: Settings) -> None:
         await services.start()
     finally:
         await services.close()
+
+
+def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if not settings.uvloop:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 async def _serve(

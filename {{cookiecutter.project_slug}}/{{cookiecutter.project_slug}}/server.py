@@ -37,10 +37,10 @@ from tornado.iostream import IOStream
 idle_timeout_s = 75.0
 body_timeout_s = 30.0  # for the body of a request; raise it when you accept uploads
 max_files = 65_536  # where the system has no limit
-spare_files = 32  # files that connections leave to the database, the store and the log
+spare_files = 32  # what connections leave to the database, the store, the log and to `always`
+always = ("/healthz",)  # answered when files have run out, so that nobody restarts a busy process
 max_accepts = 16  # at once, before requests have their turn
-look_again_s = 0.1  # while connections do without accept
-calm_after_s = 10.0  # without lack of files, before that is logged
+look_again_s = 0.5  # whether there are enough files again
 handshake_s = 0.02  # between a client's first packet and the end of its handshake
 first_request_s = 1.0  # for a new connection to send it, at the end
 
@@ -84,7 +84,6 @@ class Server(HTTPServer):
         self._answering: set[object] = set()
         self._is_paused = False
         self._is_crowded = False
-        self._crowded_until = 0.0
 
     # --- Accepting
 
@@ -115,12 +114,17 @@ class Server(HTTPServer):
             except BlockingIOError:
                 return
             except OSError as error:  # no files, or no memory
-                self._make_room(error.strerror or str(error))
+                if not self._make_room(error.strerror or str(error)):
+                    self._pause()
                 return
             self._serve(connection, address)
-            if connection.fileno() >= self._last_file and not self._make_room(
-                "the limit of open files is near"
-            ):
+            number = connection.fileno()
+            # The lowest number was free: one closed connection makes room for this one alone.
+            if not self._is_crowded and number < self._last_file:
+                continue
+            has_room = self._make_room("the limit of open files is near")
+            if not has_room and number >= self._last_file + spare_files // 2:
+                self._pause()
                 return
 
     def _accept_all(self, listening: socket.socket) -> None:
@@ -132,31 +136,28 @@ class Server(HTTPServer):
         self.handle_stream(IOStream(connection, max_buffer_size=self.max_buffer_size), address)
 
     def _make_room(self, why: str) -> bool:
-        """Close the connection that has waited longest. If all are being answered, accept no more
-        until one of them is, and return False.
-        """
+        """Close the connection that has waited longest. If all are being answered, return False."""
         if not self._is_crowded:
             self._is_crowded = True
             log.warning("%s: closing the connections that wait longest", why)
             self._loop.call_later(look_again_s, self._look_again)
-        self._crowded_until = self._loop.time() + calm_after_s
         for waiting in self._waiting.values():
             if not waiting.stream.closed():
                 waiting.stream.close()
                 return True
-        self._pause()
         return False
 
     def _look_again(self) -> None:
         if not self._listening:
             return
-        if self._is_paused and _lowest_free_file() < self._last_file:
+        count = _open_files()
+        if self._is_paused and count < self._last_file:
             self._resume()
-        if self._is_paused or self._loop.time() < self._crowded_until:
-            self._loop.call_later(look_again_s, self._look_again)
-        else:
+        if count < self._last_file - spare_files:
             self._is_crowded = False
-            log.warning("there is room for connections again")
+            log.warning("%d files are open: connections have room again", count)
+        else:
+            self._loop.call_later(look_again_s, self._look_again)
 
     # --- What connections are at
 
@@ -171,7 +172,11 @@ class Server(HTTPServer):
         self._answering.discard(server_conn)
         what = _Waits.FIRST_REQUEST if is_first else _Waits.NEXT_REQUEST
         self._waiting[server_conn] = _Waiting(stream, what)
-        return _Watched(delegate, self, server_conn)
+        return _Watched(delegate, self, server_conn, request_conn)
+
+    def is_beyond_limit(self, server_conn: object) -> bool:
+        """Whether this is one of the connections that are only asked whether the process lives."""
+        return self._waiting[server_conn].stream.socket.fileno() >= self._last_file
 
     def on_headers(self, server_conn: object) -> None:
         if waiting := self._waiting.pop(server_conn, None):
@@ -222,17 +227,30 @@ class Server(HTTPServer):
 
 
 class _Watched(HTTPMessageDelegate):
-    """Tells the server how far a request has arrived."""
+    """Tells the server how far a request has arrived. Where files run out it is refused."""
 
-    def __init__(self, delegate: HTTPMessageDelegate, server: Server, server_conn: object) -> None:
-        self._delegate = delegate
+    def __init__(
+        self,
+        delegate: HTTPMessageDelegate,
+        server: Server,
+        server_conn: object,
+        request_conn: HTTPConnection,
+    ) -> None:
+        self._delegate: HTTPMessageDelegate = delegate
         self._server = server
         self._server_conn = server_conn
+        self._request_conn = request_conn
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
+        assert isinstance(start_line, RequestStartLine)
         self._server.on_headers(self._server_conn)
+        if self._server.is_beyond_limit(self._server_conn) and start_line.path not in always:
+            self._delegate = HTTPMessageDelegate()  # which does nothing
+            self._request_conn.write_headers(_BUSY, HTTPHeaders(_BUSY_HEADERS))
+            self._request_conn.finish()
+            return None
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -246,6 +264,10 @@ class _Watched(HTTPMessageDelegate):
         self._delegate.on_connection_close()
 
 
+_BUSY = ResponseStartLine("HTTP/1.1", 503, "Service Unavailable")
+_BUSY_HEADERS = {"Connection": "close", "Content-Length": "0", "Retry-After": "2"}
+
+
 def raise_file_limit() -> None:
     """Allow this process as many open files as the system lets it: each connection takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -257,13 +279,11 @@ def raise_file_limit() -> None:
         log.warning("the limit of open files stays at %d: %s", soft, error)
 
 
-def _lowest_free_file() -> int:
+def _open_files() -> int:
     try:
-        free = os.dup(0)
-    except OSError:
+        return len(os.listdir("/dev/fd"))  # noqa: PTH208 - names are enough
+    except OSError:  # not even for this one
         return sys.maxsize
-    os.close(free)
-    return free
 
 
 def _drop_new_connections(listening: socket.socket) -> None:

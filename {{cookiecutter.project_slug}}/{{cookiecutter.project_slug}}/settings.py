@@ -84,10 +84,11 @@ class Settings:
     max_body_bytes: int = 1024 * 1024
     """The largest body of a request; a handler can take more: see bodies.py."""
     processes: int = 1
-    hashing_threads: int = 2
-    """How many passwords a process hashes at once. Each takes a core and 19 MiB meanwhile."""
     grace: int = 0
     """Seconds: how long to go on serving after SIGTERM, with /readyz at 503."""
+    uvloop: bool = False
+    hashing_threads: int = 2
+    """How many passwords a process hashes at once. Each takes a core and 19 MiB meanwhile."""
 
     # Not options: fixed for an app, varied by its tests.
     key_prefix: str = "{{cookiecutter.project_slug}}"
@@ -183,6 +184,7 @@ OPTIONS = (
     Option("max_body_bytes", int, "largest request, in bytes, where a handler takes no more"),
     Option("processes", int, "how many processes serve"),
     Option("grace", int, "seconds to go on serving when told to stop, while /readyz says 503"),
+    Option("uvloop", bool, "serve with uvloop's event loop, which is faster"),
     Option("hashing_threads", int, "passwords that a process hashes at once"),
     Option("config", str, "Python file that sets options by name; it is executed"),
 )
@@ -264,6 +266,11 @@ def _faults(settings: Settings) -> list[str]:
     for name in ("database_pool_size", "hashing_threads"):
         if (number := getattr(settings, name)) < 1:
             faults.append(f"{name.upper()} {number} would let everybody wait: write 1 or more")
+    if settings.uvloop and not _has_uvloop():
+        faults.append(
+            "UVLOOP is true, and uvloop is not installed: pip install '.[uvloop]', or write "
+            "UVLOOP=false"
+        )
     if not 0 <= settings.grace <= max_grace_s:
         faults.append(
             f"GRACE {settings.grace} is not a waiting time: write seconds, 0 to {max_grace_s}"
@@ -297,6 +304,14 @@ def _faults(settings: Settings) -> list[str]:
         except ConfigurationError as error:
             faults += [in_variables(engine, fault) for fault in error.faults]
     return faults
+
+
+def _has_uvloop() -> bool:
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def in_variables(engine: str, message: str) -> str:

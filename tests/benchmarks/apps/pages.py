@@ -20,7 +20,7 @@ import json
 import logging
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tornado.httpserver
@@ -79,4 +79,13 @@ def serve(port: int, handlers: list[Any], **settings: Any) -> None:
         server.add_sockets(tornado.netutil.bind_sockets(port, "127.0.0.1", backlog=1024))
         await asyncio.Event().wait()
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if not options().get("uvloop"):
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop

@@ -27,7 +27,7 @@ from {{cookiecutter.project_slug}}.handlers.base import PlainHandler
 
 class Slow(PlainHandler):
     async def get(self):
-        print("asked", flush=True)
+        print("asked", asyncio.get_running_loop(), flush=True)
         await asyncio.sleep(float(self.get_argument("seconds")))
         self.write("done")
 
@@ -111,6 +111,16 @@ def test_a_program_that_nohup_started_outlives_its_terminal(start: Start) -> Non
     app.process.send_signal(signal.SIGHUP)
     assert get(app, "/healthz") == 200
     app.process.send_signal(signal.SIGTERM)
+    assert app.end()[0] == 0
+
+
+def test_uvloop_serves_and_ends_in_good_order(start: Start) -> None:  # noqa: F811
+    app = start(program=["-c", SLOW], UVLOOP="true")
+    read_until(app, "serving")
+    connection = ask(app, "/slow?seconds=0.3")
+    assert "uvloop" in read_until(app, "asked")
+    app.process.send_signal(signal.SIGTERM)
+    assert connection.getresponse().read() == b"done"
     assert app.end()[0] == 0
 
 

@@ -108,6 +108,13 @@ def test_a_fault_says_what_to_write_instead(environ: dict[str, str], words: str)
     assert words in found[0]
 
 
+def test_uvloop_is_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(UVLOOP="true").uvloop
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert "pip install '.[uvloop]'" in faults(UVLOOP="true")[0]
+    assert not read().uvloop
+
+
 def test_an_option_that_is_misspelt_is_found() -> None:
     assert "did you mean --cookie-secret?" in faults("--cookie-secrets=x")[0]
 

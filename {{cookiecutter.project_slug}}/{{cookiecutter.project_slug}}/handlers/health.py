@@ -1,9 +1,10 @@
 """For the machines that watch the app. Neither page touches a session.
 
-/healthz: the process lives; restart it when this fails. /readyz: store and database can be used, and
-the schema is what the code needs; send no visitors while this fails. It does what pages do: it
-writes, reads and ends records. It fails, too, when the app is about to stop. Where a store has several servers, it fails when more than half of
-the visitors cannot be served: all instances share the store, and would all be taken away at once.
+/healthz: the process lives; restart it when this fails. /readyz: store and database can be used, the
+schema is what the code needs, and the app is not about to stop; send no visitors while this fails.
+It does what pages do: it writes, reads and ends records. Where a store has several servers, it fails
+when more than half of the visitors cannot be served: all instances share the store, and would all be
+taken away at once.
 """
 
 from __future__ import annotations
