@@ -22,7 +22,7 @@ import tornado.netutil
 import tornado.process
 from tornado.httpserver import HTTPServer
 
-from . import logs
+from . import logs, metrics
 from .app import App, make_app
 from .database import Database, DatabaseUnavailable, DatabaseUnusable
 from .environment import read_environment
@@ -58,7 +58,7 @@ def main() -> None:
         command = COMMANDS[arguments.pop(0)]
     try:
         settings = read_settings([program, *arguments], read_environment(os.environ))
-        logs.configure(debug=settings.debug)
+        logs.configure(debug=settings.debug, level=settings.log_level, form=settings.log_format)
         command(settings)
     except ConfigurationError as error:
         sys.exit("\n".join(error.faults))
@@ -75,11 +75,13 @@ def main() -> None:
 def serve(settings: Settings) -> None:
     """Run the app until SIGTERM or SIGINT."""
     asyncio.run(_prepare(settings))
-    sockets = _bind(settings)
+    sockets = _bind(settings, "port")
+    metrics_sockets = _bind(settings, "metrics_port") if settings.metrics_port else []
     host = "localhost" if settings.address in _LOCAL else settings.address
     print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
-    parent = _fork(settings.processes) if settings.processes > 1 else None
-    asyncio.run(_serve(settings, sockets, parent))
+    with metrics.files(settings):
+        parent = _fork(settings.processes) if settings.processes > 1 else None
+        asyncio.run(_serve(settings, sockets, metrics_sockets, parent))
 
 
 def migrate(settings: Settings) -> None:
@@ -112,12 +114,19 @@ async def _prepare(settings: Settings) -> None:
         await services.close()
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket], parent: int | None) -> None:
+async def _serve(
+    settings: Settings,
+    sockets: list[socket.socket],
+    metrics_sockets: list[socket.socket],
+    parent: int | None,
+) -> None:
     """Answer requests until told to stop; then finish those in flight, and let go of everything."""
     app = make_app(settings)
     server = make_server(
         app, settings.trusted_proxies, max_body_size=max_body_bytes, max_buffer_size=max_body_bytes
     )
+    if metrics_sockets:
+        HTTPServer(metrics.install(app)).add_sockets(metrics_sockets)
     try:
         await app.start()
         server.add_sockets(sockets)
@@ -170,16 +179,21 @@ def _fork(processes: int) -> int:
     return child_end
 
 
-def _bind(settings: Settings) -> list[socket.socket]:
-    port, address = settings.port, settings.address
+def _bind(settings: Settings, option: str) -> list[socket.socket]:
+    port, address = getattr(settings, option), settings.address
     try:
         return tornado.netutil.bind_sockets(port, address)
     except OSError as error:
+        name = option.upper()
         match error.errno:
             case errno.EADDRINUSE:
-                fault = f"port {port} is in use: stop what listens there, or write PORT={port + 1}"
+                fault = (
+                    f"port {port} is in use: stop what listens there, or write {name}={port + 1}"
+                )
             case errno.EACCES | errno.EPERM:
-                fault = f"port {port} is not permitted: write one above 1023, for example PORT=8888"
+                fault = (
+                    f"port {port} is not permitted: write one above 1023, for example {name}=8888"
+                )
             case _:
                 fault = f"{error.strerror}: write an ADDRESS of this machine, such as 127.0.0.1"
     raise ConfigurationError([f"Cannot listen on {address}: {fault}"])

@@ -12,6 +12,7 @@ from typing import Any
 
 from tornado.routing import HostMatches
 
+from . import logs
 from .application import App
 from .handlers import ROUTES, dev, health
 from .handlers.base import NotFoundHandler, StaticHandler, UnknownHostHandler
@@ -58,6 +59,8 @@ def _tornado_settings(settings: Settings) -> dict[str, Any]:
         "static_path": str(here / "static"),
         "static_handler_class": StaticHandler,
         "default_handler_class": NotFoundHandler,
+        "log_function": logs.log_request,
+        "behind_proxy": bool(settings.trusted_proxies),
         "secure": settings.secure,
         "base_url": settings.base_url,
         "serve_traceback": settings.debug,

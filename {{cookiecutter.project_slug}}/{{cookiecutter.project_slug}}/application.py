@@ -37,6 +37,10 @@ class App(Application):
         """The requests that are being answered; handlers/base.py keeps it."""
         self.draining = False
         """True from the moment of shutdown: connections are no longer kept alive."""
+        self.count: Callable[[str], None] = lambda event: None
+        """Counts what happens: `self.application.count("order placed")`. An event is a few words of
+        your own, never of a visitor's: each is a line of /metrics for good.
+        """
         self._waiting: list[Job] = []
         self._jobs: set[asyncio.Task[None]] = set()
         self._started = False

@@ -24,6 +24,7 @@ from tornado.options import Error, OptionParser
 
 from . import postgresql
 from .environment import BOOLEANS
+from .logs import FORMATS, LEVELS
 from .mail import KEPT, check_email
 from .mail import options as smtp_options
 from .passwords import PASSWORD_COST
@@ -60,6 +61,10 @@ class Settings:
     mail_from: str = ""
     trusted_proxies: tuple[str, ...] = ()
     processes: int = 1
+    metrics_port: int = 0
+    """0: nobody can ask for /metrics."""
+    log_level: str = "info"
+    log_format: str = "text"
 
     # Not options: fixed for an app, varied by its tests.
     key_prefix: str = "{{cookiecutter.project_slug}}"
@@ -172,6 +177,17 @@ def _faults(settings: Settings) -> list[str]:
     engine, processes = settings.session_engine, settings.processes
     if not 0 < settings.port < 65536:
         faults.append(f"PORT {settings.port} is no TCP port: write 1 to 65535, for example 8888")
+    if settings.metrics_port and not 0 < settings.metrics_port < 65536:
+        faults.append(
+            f"METRICS_PORT {settings.metrics_port} is no TCP port: write 1 to 65535, for example 9100"
+        )
+    elif settings.metrics_port == settings.port:
+        faults.append(
+            f"METRICS_PORT {settings.metrics_port} is the port of the pages: write another one"
+        )
+    for name, known in (("log_level", LEVELS), ("log_format", FORMATS)):
+        if (given := getattr(settings, name)) not in known:
+            faults.append(f"{name.upper()} {given!r} is unknown: write {' or '.join(known)}")
     if engine not in ENGINES:
         faults.append(f"SESSION_ENGINE {engine!r} is unknown: write {' or '.join(ENGINES)}")
     if processes < 1:
@@ -337,6 +353,9 @@ OPTIONS = (
     _Option("mail_from", str, "sender of mails", check_email),
     _Option("trusted_proxies", str, "whose X-Forwarded-* headers are believed", _addresses),
     _Option("processes", int, "how many processes serve"),
+    _Option("metrics_port", int, "TCP port of /metrics, for Prometheus; 0 for none"),
+    _Option("log_level", str, f"least level that is logged: {', '.join(LEVELS)}", str.lower),
+    _Option("log_format", str, f"{' or '.join(FORMATS)}, one object a line", str.lower),
     _Option("config", str, "Python file that sets options by name; it is executed"),
 )
 

@@ -91,6 +91,10 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
         ({"DATABASE_URL": "floppy://a"}, "sqlite+aiosqlite:///app.db"),
         ({"DATABASE_URL": "sqlite+pysqlite:///app.db"}, "would block the event loop"),
         ({"TRUSTED_PROXIES": "proxy.example"}, "no IP address"),
+        ({"METRICS_PORT": "70000"}, "1 to 65535"),
+        ({"METRICS_PORT": "8888"}, "write another one"),
+        ({"LOG_LEVEL": "loud"}, "debug or info or warning or error"),
+        ({"LOG_FORMAT": "xml"}, "text or json"),
     ],
 )
 def test_a_fault_says_what_to_write_instead(environ: dict[str, str], words: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -101,10 +100,15 @@ class _Common(RequestHandler):
 
     application: App
     request_id = "-"
+    logs_requests = True
+    """Whether requests are in the log. Those of machines that ask every second need not be."""
 
     def __init__(self, application: App, request: HTTPServerRequest, **kwargs: Any) -> None:
         # Set here and not in prepare, which is too late for a request that is refused before it.
-        self.request_id = secrets.token_hex(8)
+        # Without a proxy, the header is the visitor's own words.
+        behind_proxy = application.settings["behind_proxy"]
+        given = request.headers.get("X-Request-ID") if behind_proxy else None
+        self.request_id = logs.new_request_id(given)
         logs.request_id.set(self.request_id)
         self.client = Client()
         client.set(self.client)
@@ -302,6 +306,7 @@ class BaseHandler(SessionMixin, NotificationMixin, _Page):
                 yield attempt
         except TooManyFailures as refused:
             self.log_event(f"throttled, too many failures for one {refused.limit.kind}")
+            self.application.count("throttled")
             raise
 
     def log_event(self, what: str) -> None:
