@@ -30,6 +30,7 @@ from .proxies import make_server
 from .services import make_services
 from .sessions import ConfigurationError, StoreUnavailable
 from .settings import Settings, memory_engine, read_settings
+from .socket_activation import inherited_sockets
 from .user_command import UserCommand
 
 shutdown_timeout_s = 8.0  # for requests in flight; `docker stop` waits 10 s before it kills
@@ -75,7 +76,7 @@ def main() -> None:
 def serve(settings: Settings) -> None:
     """Run the app until SIGTERM or SIGINT."""
     asyncio.run(_prepare(settings))
-    sockets = _bind(settings, "port")
+    sockets = inherited_sockets() or _bind(settings, "port")
     metrics_sockets = _bind(settings, "metrics_port") if settings.metrics_port else []
     host = "localhost" if settings.address in _LOCAL else settings.address
     print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)

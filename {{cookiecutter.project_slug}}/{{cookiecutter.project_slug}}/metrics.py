@@ -191,8 +191,12 @@ class Metrics:
             self._lag.observe(max(0.0, loop.time() - due))
             self._hashing.set(app.services.accounts.hashing_queue)
             self._in_flight.set(len(app.in_flight))
-            self._files.set(sum(1 for _ in Path("/dev/fd").iterdir()))
+            self._files.set(_open_files())
             self._max_files.set(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
 class _MetricsHandler(RequestHandler):

@@ -61,6 +61,7 @@ def scrape(app: App, http_client: AsyncHTTPClient, io_loop: IOLoop) -> Iterator[
     server.stop()
     io_loop.run_sync(server.close_all_connections)
 
+
 @pytest.mark.gen_test
 async def test_a_request_is_counted_by_its_handler_and_status(
     scrape: Callable[[], Any], browser: Browser
@@ -96,9 +97,7 @@ async def test_sessions_and_logins_are_counted(
 
 
 @pytest.mark.gen_test
-async def test_what_was_throttled_is_counted(
-    scrape: Callable[[], Any], browser: Browser
-) -> None:
+async def test_what_was_throttled_is_counted(scrape: Callable[[], Any], browser: Browser) -> None:
     await browser.register()
     await browser.post("/logout")
     for _ in range(7):
