@@ -71,6 +71,7 @@ DEPENDENCIES = {
     "pkg_resources",
     "playwright",
     "pluggy",
+    "prometheus_client",
     "psutil",
     "py",
     "pycparser",

@@ -8,19 +8,17 @@ accounts: see user_command.py. To add a command, add a function to `COMMANDS`.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import tornado.autoreload
-import tornado.netutil
+from tornado.httpserver import HTTPServer
 
-from . import logs, processes
+from . import logs, metrics, ports, processes
 from .app import App, make_app
 from .database import Database, DatabaseUnavailable, DatabaseUnusable
 from .environment import read_environment
@@ -29,6 +27,7 @@ from .server import Server, raise_file_limit
 from .services import make_services
 from .sessions import ConfigurationError, StoreUnavailable
 from .settings import Settings, in_variables, memory_engine, read_settings
+from .socket_activation import inherited_sockets
 from .user_command import UserCommand
 
 shutdown_timeout_s = 8.0  # for requests in flight; `docker stop` waits 10 s before it kills
@@ -57,7 +56,7 @@ def main() -> None:
         command = COMMANDS[arguments.pop(0)]
     try:
         settings = read_settings([program, *arguments], read_environment(os.environ))
-        logs.configure(debug=settings.debug)
+        logs.configure(debug=settings.debug, level=settings.log_level, form=settings.log_format)
         command(settings)
     except ConfigurationError as error:
         sys.exit("\n".join(error.faults))
@@ -75,16 +74,21 @@ def serve(settings: Settings) -> None:
     """Run the app until it is told to stop."""
     raise_file_limit()
     asyncio.run(_prepare(settings))
-    child = None
-    if settings.processes > 1:
-        _check_port(settings)
-        child = processes.fork(settings.processes, patience_s=settings.grace + patience_s)
-    sockets = _bind(settings, shared=child is not None)
-    if child is None or (child.number == 0 and child.is_first_start):
-        host = "localhost" if settings.address in _LOCAL else settings.address
-        print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
-    with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-        runner.run(_serve(settings, sockets, child))
+    sockets = inherited_sockets()
+    with metrics.files(settings):
+        child = None
+        if several := settings.processes > 1:
+            if not sockets:
+                ports.check_free(settings, "port")
+            if settings.metrics_port:
+                ports.check_free(settings, "metrics_port")
+            child = processes.fork(settings.processes, patience_s=settings.grace + patience_s)
+        sockets = sockets or ports.listen(settings, "port", shared=several)
+        if child is None or (child.number == 0 and child.is_first_start):
+            host = "localhost" if settings.address in _LOCAL else settings.address
+            print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
+        with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+            runner.run(_serve(settings, sockets, child))
 
 
 def migrate(settings: Settings) -> None:
@@ -131,6 +135,10 @@ async def _serve(
     """Answer requests until told to stop; then finish those in flight, and let go of everything."""
     app = make_app(settings)
     server = make_server(app, settings.trusted_proxies)
+    if settings.metrics_port:
+        several = child is not None
+        watched = HTTPServer(metrics.install(app))
+        watched.add_sockets(ports.listen(settings, "metrics_port", shared=several))
     try:
         await app.start()
         server.add_sockets(sockets)
@@ -156,47 +164,6 @@ async def _finish(app: App, server: Server, grace_s: float) -> None:
     await server.wait_for_requests(shutdown_timeout_s)
     await app.drain(deadline - loop.time())
     await server.close_all_connections()
-
-
-def _bind(settings: Settings, *, shared: bool) -> list[socket.socket]:
-    """Listen. Where processes share a port, each has a socket of its own, and the kernel spreads the
-    connections evenly; with one socket for all, a few busy connections end up with one process.
-    """
-    with _faults_of_binding(settings):
-        return tornado.netutil.bind_sockets(settings.port, settings.address, reuse_port=shared)
-
-
-def _check_port(settings: Settings) -> None:
-    """See that nobody else listens: a port that can be shared is shared with strangers, too."""
-    with _faults_of_binding(settings):
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            settings.address or None,
-            settings.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        ):
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind(address)
-
-
-@contextmanager
-def _faults_of_binding(settings: Settings) -> Iterator[None]:
-    port, address = settings.port, settings.address
-    try:
-        yield
-        return
-    except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                fault = f"port {port} is in use: stop what listens there, or write PORT={port + 1}"
-            case errno.EACCES | errno.EPERM:
-                fault = f"port {port} is not permitted: write one above 1023, for example PORT=8888"
-            case _:
-                fault = f"{error.strerror}: write an ADDRESS of this machine, such as 127.0.0.1"
-    raise ConfigurationError([f"Cannot listen on {address}: {fault}"])
 
 
 def _store_is_down(settings: Settings, error: StoreUnavailable) -> str:

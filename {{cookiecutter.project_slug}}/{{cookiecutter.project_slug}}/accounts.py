@@ -92,6 +92,11 @@ class Accounts:
         """Let go of the threads. Nothing works afterwards."""
         self._hasher.close()
 
+    @property
+    def hashing_queue(self) -> int:
+        """How many passwords wait to be hashed or checked."""
+        return self._hasher.waiting
+
     # Find
 
     async def find(self, user_id: str) -> User | None:

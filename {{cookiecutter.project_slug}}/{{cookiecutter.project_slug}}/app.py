@@ -12,7 +12,7 @@ from typing import Any
 
 from tornado.routing import HostMatches
 
-from . import texts
+from . import logs, texts
 from .application import App
 from .csp import content_security_policy
 from .handlers import ROUTES, dev, health
@@ -64,6 +64,8 @@ def _tornado_settings(settings: Settings) -> dict[str, Any]:
         "too_large_handler_class": TooLargeHandler,
         "max_body_bytes": settings.max_body_bytes,
         "content_security_policy": content_security_policy(settings.csp_sources),
+        "log_function": logs.log_request,
+        "behind_proxy": bool(settings.trusted_proxies),
         "secure": settings.secure,
         "base_url": settings.base_url,
         "serve_traceback": settings.debug,

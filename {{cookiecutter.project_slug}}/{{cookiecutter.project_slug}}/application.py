@@ -42,6 +42,10 @@ class App(Application):
         """What /readyz has found and logged, by part; handlers/health.py keeps it."""
         self.draining = False
         """True from the moment of shutdown: connections are no longer kept alive."""
+        self.count: Callable[[str], None] = lambda event: None
+        """Counts what happens: `self.application.count("order placed")`. An event is a few words of
+        your own, never of a visitor's: each is a line of /metrics for good.
+        """
         self._waiting: list[Job] = []
         self._jobs: set[asyncio.Task[None]] = set()
         self._started = False

@@ -73,6 +73,11 @@ class Hasher:
         self._threads = asyncio.Semaphore(threads)
         self._waiting: list[Client] = []
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a thread."""
+        return len(self._waiting)
+
     def close(self) -> None:
         """Let go of the threads. Nothing works afterwards."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -21,9 +21,9 @@ from tornado.httputil import (
 
 from .server import Server
 
-# A proxy sets or extends the first two. The others it may pass on as the visitor wrote them, and
+# A proxy sets or extends the first. The others it may pass on as the visitor wrote them, and
 # Tornado prefers them.
-_FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto")
+_FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Request-ID")
 _NEVER = ("X-Real-Ip", "X-Scheme")
 
 

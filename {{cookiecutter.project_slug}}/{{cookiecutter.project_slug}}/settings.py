@@ -22,6 +22,7 @@ from tornado.httputil import split_host_and_port
 from . import settings_memcached  # engine: memcached
 from . import settings_redis  # engine: redis
 from . import settings_values as values
+from .logs import FORMATS, LEVELS
 from .mail import KEPT, check_email
 from .passwords import PASSWORD_COST
 from .sessions import ConfigurationError, SessionConfig
@@ -89,6 +90,10 @@ class Settings:
     uvloop: bool = False
     hashing_threads: int = 2
     """How many passwords a process hashes at once. Each takes a core and 19 MiB meanwhile."""
+    metrics_port: int = 0
+    """0: nobody can ask for /metrics."""
+    log_level: str = "info"
+    log_format: str = "text"
 
     # Not options: fixed for an app, varied by its tests.
     key_prefix: str = "{{cookiecutter.project_slug}}"
@@ -186,6 +191,9 @@ OPTIONS = (
     Option("grace", int, "seconds to go on serving when told to stop, while /readyz says 503"),
     Option("uvloop", bool, "serve with uvloop's event loop, which is faster"),
     Option("hashing_threads", int, "passwords that a process hashes at once"),
+    Option("metrics_port", int, "TCP port of /metrics, for Prometheus; 0 for none"),
+    Option("log_level", str, f"least level that is logged: {', '.join(LEVELS)}", str.lower),
+    Option("log_format", str, f"{' or '.join(FORMATS)}, one object a line", str.lower),
     Option("config", str, "Python file that sets options by name; it is executed"),
 )
 
@@ -245,6 +253,17 @@ def _faults(settings: Settings) -> list[str]:
     engine, processes = settings.session_engine, settings.processes
     if not 0 < settings.port < 65536:
         faults.append(f"PORT {settings.port} is no TCP port: write 1 to 65535, for example 8888")
+    if settings.metrics_port and not 0 < settings.metrics_port < 65536:
+        faults.append(
+            f"METRICS_PORT {settings.metrics_port} is no TCP port: write 1 to 65535, for example 9100"
+        )
+    elif settings.metrics_port == settings.port:
+        faults.append(
+            f"METRICS_PORT {settings.metrics_port} is the port of the pages: write another one"
+        )
+    for name, known in (("log_level", LEVELS), ("log_format", FORMATS)):
+        if (given := getattr(settings, name)) not in known:
+            faults.append(f"{name.upper()} {given!r} is unknown: write {' or '.join(known)}")
     if engine not in ENGINES:
         faults.append(f"SESSION_ENGINE {engine!r} is unknown: write {' or '.join(ENGINES)}")
     if processes < 1:

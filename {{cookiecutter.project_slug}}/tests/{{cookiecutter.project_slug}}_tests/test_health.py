@@ -193,6 +193,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            pass_fds=[int(environ["SOCKET"])] if "SOCKET" in environ else [],
         )
 
     def first_line(self) -> str:

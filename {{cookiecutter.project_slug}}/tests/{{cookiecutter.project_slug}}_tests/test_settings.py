@@ -100,6 +100,10 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
         ({"STORAGE_TIMEOUT": "soon"}, "is not a number; write digits"),
         ({"DATABASE_POOL_SIZE": "0"}, "would let everybody wait: write 1 or more"),
         ({"HASHING_THREADS": "0"}, "would let everybody wait: write 1 or more"),
+        ({"METRICS_PORT": "70000"}, "1 to 65535"),
+        ({"METRICS_PORT": "8888"}, "write another one"),
+        ({"LOG_LEVEL": "loud"}, "debug or info or warning or error"),
+        ({"LOG_FORMAT": "xml"}, "text or json"),
     ],
 )
 def test_a_fault_says_what_to_write_instead(environ: dict[str, str], words: str) -> None:

@@ -47,6 +47,7 @@ class AuthHandler(BaseHandler):
             self.session.destroy()
             return False
         self.session["user_id"] = user.id
+        self.application.count("login")
         return True
 
     async def authenticate(self, name: str, password: str) -> User | None:
@@ -161,6 +162,7 @@ class LoginHandler(AuthHandler):
             # who has an account. Nor does the log get the name: people type their password into the
             # wrong box.
             self.log_event("login failed")
+            self.application.count("login failed")
             self.set_status(403)
             fault = _("Username or password is wrong.")
             await self._show(

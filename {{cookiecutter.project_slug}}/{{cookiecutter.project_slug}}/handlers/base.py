@@ -120,10 +120,15 @@ class _Common(RequestHandler):
     request_id = "-"
     max_body_bytes: ClassVar[int | None] = None
     """The largest body that this handler takes, if that is not MAX_BODY_BYTES. See bodies.py."""
+    logs_requests = True
+    """Whether requests are in the log. Those of machines that ask every second need not be."""
 
     def __init__(self, application: App, request: HTTPServerRequest, **kwargs: Any) -> None:
         # Set here and not in prepare, which is too late for a request that is refused before it.
-        self.request_id = secrets.token_hex(8)
+        # Without a proxy, the header is the visitor's own words.
+        behind_proxy = application.settings["behind_proxy"]
+        given = request.headers.get("X-Request-ID") if behind_proxy else None
+        self.request_id = logs.new_request_id(given)
         logs.request_id.set(self.request_id)
         self.client = Client()
         client.set(self.client)
@@ -369,6 +374,7 @@ class BaseHandler(SessionMixin, NotificationMixin, _Page):
                 yield attempt
         except TooManyFailures as refused:
             self.log_event(f"throttled, too many failures for one {refused.limit.kind}")
+            self.application.count("throttled")
             raise
 
     def log_event(self, what: str) -> None:

@@ -23,12 +23,16 @@ log = logging.getLogger(__name__)
 
 
 class HealthHandler(PlainHandler):
+    logs_requests = False
+
     def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
         self.write({"status": "ok"})
 
 
 class ReadyHandler(PlainHandler):
+    logs_requests = False
+
     async def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
         if self.application.draining:
