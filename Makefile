@@ -71,7 +71,8 @@ clean: ## remove the virtual environment, the demo and all caches
 
 .PHONY: packages
 packages:
-	@scripts/install_packages.sh redis-server memcached chromium nginx postgres pgbouncer openssl
+	@scripts/install_packages.sh redis-server memcached chromium nginx postgres pgbouncer openssl \
+		promtool systemd-analyze
 
 # Remade when pyproject.toml changes. --group is an option of pip 25.1 and newer.
 $(VENV)/.installed: pyproject.toml

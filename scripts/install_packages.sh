@@ -20,6 +20,8 @@ missing() {
 apt_package() {
     case $1 in
         postgres) echo postgresql ;;
+        promtool) echo prometheus ;;
+        systemd-analyze) echo systemd ;;
         *) echo "$1" ;;
     esac
 }
@@ -28,6 +30,8 @@ brew_package() {
     case $1 in
         redis-server) echo redis ;;
         postgres) echo postgresql ;;
+        promtool) echo prometheus ;;
+        systemd-analyze) echo systemd ;;
         *) echo "$1" ;;
     esac
 }

@@ -16,8 +16,9 @@ import yaml
 from .conftest import ENGINES, Bake, run, tool, tree
 
 SLUG = "my_tornado_app"
-CONTAINERS = {".dockerignore", "Dockerfile", "compose.yaml", "deploy/kubernetes.yaml"}
-MACHINE = {"deploy/nginx.conf", f"deploy/{SLUG}.service", f"deploy/{SLUG}.socket"}
+METRICS = {"deploy/alerts.yaml", "deploy/grafana.json"}
+CONTAINERS = {".dockerignore", "Dockerfile", "compose.yaml", "deploy/kubernetes.yaml", *METRICS}
+MACHINE = {"deploy/nginx.conf", f"deploy/{SLUG}.service", f"deploy/{SLUG}.socket", *METRICS}
 CHOSEN = {"all": CONTAINERS | MACHINE, "containers": CONTAINERS, "machine": MACHINE, "none": set()}
 
 DIGEST = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")

@@ -74,21 +74,21 @@ def serve(settings: Settings) -> None:
     """Run the app until it is told to stop."""
     raise_file_limit()
     asyncio.run(_prepare(settings))
-    sockets = inherited_sockets()
+    inherited = inherited_sockets()
     with metrics.files(settings):
         child = None
         if several := settings.processes > 1:
-            if not sockets:
+            if not inherited:
                 ports.check_free(settings, "port")
             if settings.metrics_port:
                 ports.check_free(settings, "metrics_port")
             child = processes.fork(settings.processes, patience_s=settings.grace + patience_s)
-        sockets = sockets or ports.listen(settings, "port", shared=several)
+        sockets = inherited or ports.listen(settings, "port", shared=several)
         if child is None or (child.number == 0 and child.is_first_start):
             host = "localhost" if settings.address in _LOCAL else settings.address
             print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
         with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-            runner.run(_serve(settings, sockets, child))
+            runner.run(_serve(settings, sockets, child, sockets_stay=bool(inherited)))
 
 
 def migrate(settings: Settings) -> None:
@@ -130,11 +130,16 @@ def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]
 
 
 async def _serve(
-    settings: Settings, sockets: list[socket.socket], child: processes.Child | None
+    settings: Settings,
+    sockets: list[socket.socket],
+    child: processes.Child | None,
+    *,
+    sockets_stay: bool,
 ) -> None:
     """Answer requests until told to stop; then finish those in flight, and let go of everything."""
     app = make_app(settings)
     server = make_server(app, settings.trusted_proxies)
+    server.sockets_stay = sockets_stay
     if settings.metrics_port:
         several = child is not None
         watched = HTTPServer(metrics.install(app))

@@ -67,6 +67,11 @@ class Server(HTTPServer):
     Takes HTTPServer's options except `ssl_options`: HTTPS is the proxy's.
     """
 
+    sockets_stay = False
+    """Whether the sockets stay open elsewhere when this server stops, as systemd's do: what waits in
+    them is for the process that comes next.
+    """
+
     def initialize(self, app: Any, **options: Any) -> None:  # type: ignore[override]
         super().initialize(
             app,
@@ -199,9 +204,10 @@ class Server(HTTPServer):
 
     async def refuse_connections(self) -> None:
         """Stop listening. Connections that have begun until now are kept."""
-        for listening in self._listening:
-            _drop_new_connections(listening)
-        await asyncio.sleep(handshake_s)
+        if not self.sockets_stay:
+            for listening in self._listening:
+                _drop_new_connections(listening)
+            await asyncio.sleep(handshake_s)
         self.stop()
 
     def stop(self) -> None:
@@ -210,7 +216,8 @@ class Server(HTTPServer):
         listening, self._listening = self._listening, []
         for each in listening:
             # What waits in its queue has been told that it is connected: closing would reset it.
-            self._accept_all(each)
+            if not self.sockets_stay:
+                self._accept_all(each)
             each.close()
         super().stop()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
