@@ -33,7 +33,7 @@ class Ledger:
     requests: list[tuple[float, str]] = field(default_factory=list)
     """When each ended, and how: OK, or the kind of failure."""
     outages: list[tuple[float, float]] = field(default_factory=list)
-    """When a visitor's first failure began, and how long nothing worked for this visitor."""
+    """When a visitor's first failure was noticed, and how long nothing worked for this visitor."""
     losses: Counter[str] = field(default_factory=Counter)
     ended: list[dict[str, str]] = field(default_factory=list)
     """The cookies of sessions whose logout was confirmed."""
@@ -72,7 +72,8 @@ class Visitor:
         """Notes of this session that the app said it has, and that were not looked at since."""
         self._maybe = 0
         """Notes since then of which nobody knows whether they were saved."""
-        self._failing_since: float | None = None
+        self._failing: tuple[float, float] | None = None
+        """When the first request that failed was sent, and when it had failed."""
 
     async def live(self, over: asyncio.Event) -> None:
         form = {"username": self._name, "password": PASSWORD}
@@ -141,12 +142,12 @@ class Visitor:
             kind = type(error).__name__
         ledger.requests.append((ledger.now(), kind))
         if kind != OK:
-            if self._failing_since is None:
-                self._failing_since = began
+            self._failing = self._failing or (began, ledger.now())
             return None
-        if self._failing_since is not None:
-            ledger.outages.append((self._failing_since, ledger.now() - self._failing_since))
-            self._failing_since = None
+        if self._failing is not None:
+            sent, failed = self._failing
+            ledger.outages.append((failed, ledger.now() - sent))
+            self._failing = None
         return page
 
 
