@@ -34,7 +34,8 @@ class Ledger:
     """When each ended, and how: OK, or the kind of failure."""
     outages: list[tuple[float, float]] = field(default_factory=list)
     """When a visitor's first failure was noticed, and how long nothing worked for this visitor."""
-    losses: Counter[str] = field(default_factory=Counter)
+    losses: list[tuple[float, str]] = field(default_factory=list)
+    """Broken promises: when each was noticed, and its kind."""
     ended: list[dict[str, str]] = field(default_factory=list)
     """The cookies of sessions whose logout was confirmed."""
 
@@ -49,6 +50,12 @@ class Ledger:
 
     def between(self, start: float, end: float) -> Counter[str]:
         return Counter(kind for at, kind in self.requests if start <= at < end)
+
+    def lose(self, kind: str, count: int = 1) -> None:
+        self.losses += [(self.now(), kind)] * count
+
+    def lost_between(self, start: float, end: float) -> Counter[str]:
+        return Counter(kind for at, kind in self.losses if start <= at < end)
 
     def longest_outage_s(self, start: float, end: float) -> float:
         return max((length for at, length in self.outages if start <= at < end), default=0.0)
@@ -105,15 +112,15 @@ class Visitor:
         page = await self._send("/", None, expected=200)
         if page is None:
             return
-        losses, expected = self._ledger.losses, len(self._confirmed)
+        lose, expected = self._ledger.lose, len(self._confirmed)
         shown = page.text.count(SAVED)
-        losses["messages lost"] += max(0, expected - shown)
-        losses["messages shown twice"] += max(0, shown - expected - self._maybe)
+        lose("messages lost", max(0, expected - shown))
+        lose("messages shown twice", max(0, shown - expected - self._maybe))
         for note in self._confirmed:
-            losses["notes lost"] += note not in page.text
-            losses["notes saved twice"] += page.text.count(note) > 1
+            lose("notes lost", note not in page.text)
+            lose("notes saved twice", page.text.count(note) > 1)
         if "Log out" not in page.text:
-            losses["sessions lost"] += 1
+            lose("sessions lost")
             await self._until_it_works("/login", {"username": self._name, "password": PASSWORD})
         self._confirmed, self._maybe = [], 0
 

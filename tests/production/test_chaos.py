@@ -46,7 +46,7 @@ def test_what_a_killed_process_was_answering_is_no_surprise(ledger: Ledger) -> N
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_one_broken_promise_spoils_the_day(ledger: Ledger, loss: str) -> None:
-    ledger.losses[loss] += 1
+    ledger.lose(loss)
     assert not reached(ledger)
 
 
