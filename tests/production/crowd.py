@@ -33,8 +33,9 @@ class Ledger:
     requests: list[tuple[float, str]] = field(default_factory=list)
     """When each ended, and how: OK, or the kind of failure."""
     outages: list[tuple[float, float]] = field(default_factory=list)
-    """When a visitor's first failure began, and how long nothing worked for this visitor."""
-    losses: Counter[str] = field(default_factory=Counter)
+    """When a visitor's first failure was noticed, and how long nothing worked for this visitor."""
+    losses: list[tuple[float, str]] = field(default_factory=list)
+    """Broken promises: when each was noticed, and its kind."""
     ended: list[dict[str, str]] = field(default_factory=list)
     """The cookies of sessions whose logout was confirmed."""
 
@@ -49,6 +50,12 @@ class Ledger:
 
     def between(self, start: float, end: float) -> Counter[str]:
         return Counter(kind for at, kind in self.requests if start <= at < end)
+
+    def lose(self, kind: str, count: int = 1) -> None:
+        self.losses += [(self.now(), kind)] * count
+
+    def lost_between(self, start: float, end: float) -> Counter[str]:
+        return Counter(kind for at, kind in self.losses if start <= at < end)
 
     def longest_outage_s(self, start: float, end: float) -> float:
         return max((length for at, length in self.outages if start <= at < end), default=0.0)
@@ -72,7 +79,8 @@ class Visitor:
         """Notes of this session that the app said it has, and that were not looked at since."""
         self._maybe = 0
         """Notes since then of which nobody knows whether they were saved."""
-        self._failing_since: float | None = None
+        self._failing: tuple[float, float] | None = None
+        """When the first request that failed was sent, and when it had failed."""
 
     async def live(self, over: asyncio.Event) -> None:
         form = {"username": self._name, "password": PASSWORD}
@@ -104,15 +112,15 @@ class Visitor:
         page = await self._send("/", None, expected=200)
         if page is None:
             return
-        losses, expected = self._ledger.losses, len(self._confirmed)
+        lose, expected = self._ledger.lose, len(self._confirmed)
         shown = page.text.count(SAVED)
-        losses["messages lost"] += max(0, expected - shown)
-        losses["messages shown twice"] += max(0, shown - expected - self._maybe)
+        lose("messages lost", max(0, expected - shown))
+        lose("messages shown twice", max(0, shown - expected - self._maybe))
         for note in self._confirmed:
-            losses["notes lost"] += note not in page.text
-            losses["notes saved twice"] += page.text.count(note) > 1
+            lose("notes lost", note not in page.text)
+            lose("notes saved twice", page.text.count(note) > 1)
         if "Log out" not in page.text:
-            losses["sessions lost"] += 1
+            lose("sessions lost")
             await self._until_it_works("/login", {"username": self._name, "password": PASSWORD})
         self._confirmed, self._maybe = [], 0
 
@@ -141,12 +149,12 @@ class Visitor:
             kind = type(error).__name__
         ledger.requests.append((ledger.now(), kind))
         if kind != OK:
-            if self._failing_since is None:
-                self._failing_since = began
+            self._failing = self._failing or (began, ledger.now())
             return None
-        if self._failing_since is not None:
-            ledger.outages.append((self._failing_since, ledger.now() - self._failing_since))
-            self._failing_since = None
+        if self._failing is not None:
+            sent, failed = self._failing
+            ledger.outages.append((failed, ledger.now() - sent))
+            self._failing = None
         return page
 
 
