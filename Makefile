@@ -60,6 +60,10 @@ bench: ## measure against peers and write docs/speed.md (QUICK=1: only measure, 
 chaos: $(VENV)/.installed-dev packages ## break one thing after another for five minutes, and write docs/game-day.md
 	$(RUN) tests.production.chaos --write
 
+.PHONY: capacity
+capacity: $(VENV)/.installed-dev packages ## measure what a session, a request and a connection take
+	PYTHONDONTWRITEBYTECODE=1 $(RUN) scripts.measure_capacity
+
 .PHONY: pictures
 pictures: $(VENV)/.installed-dev packages ## take the README's pictures of a generated app
 	PYTHONDONTWRITEBYTECODE=1 $(RUN) scripts.take_pictures

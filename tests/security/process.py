@@ -65,6 +65,10 @@ class App:
         wait_for(self._serves, "the app")
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What it has written so far."""
         return self._log.read_text(errors="replace")
