@@ -42,7 +42,7 @@ def test_the_recipe_makes_a_span_of_each_request(tmp_path: Path) -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     names = {"App": App, "Tracer": object, "RequestHandler": object, "time": time}
-    (block,) = blocks(PAGE)
+    (block,) = blocks(PAGE, "py")
     traced = run(block, names, PAGE)["traced"]
     url = f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"
     app = make_app(Settings(session_engine="memory", cookie_secret=COOKIE_SECRET, database_url=url))
