@@ -323,7 +323,7 @@ asynchronously: a master that is killed can take along what it had not passed on
 
 **One run is one day.** Of the first five, on two busy cores, three broke no promise. One lost a note when
 the master was killed. One lost 16 sessions and 3 notes, brought back 4 sessions that had ended, lost
-3 messages and showed 20 twice; that run did not note when. Expect such days where replicas lag.
+3 messages and showed 20 twice; that run did not note when, so that its cause is not known.
 """
 
 
