@@ -319,7 +319,11 @@ it and writes this page.
 A request is lost when it gets no answer, or one that is not the app's own: a 503 of the app says
 that nothing is known to be saved, and what to do. A process that is killed takes along the POSTs that
 it was answering: nginx sends none of them again, as it could be saved twice. Redis replicates
-asynchronously: a master that is killed can take its last milliseconds along.
+asynchronously: a master that is killed can take along what it had not passed on.
+
+**One run is one day.** Of the first five, on two busy cores, three broke no promise. One lost a note when
+the master was killed. One lost 16 sessions and 3 notes, brought back 4 sessions that had ended, lost
+3 messages and showed 20 twice; that run did not note when, so that its cause is not known.
 """
 
 
