@@ -468,7 +468,7 @@ def test_33_no_other_site_can_frame_a_page(
     victim.register(app, f"framed by {host}")
     victim.page.goto(other_site.url(f'<iframe src="{app.url}/account"></iframe>', host))
     frame = victim.page.frames[1]
-    assert frame.url.startswith("chrome-error:")
+    frame.wait_for_url("chrome-error:**")
     assert "Your account" not in frame.content()
     assert any("frame" in line.lower() for line in victim.complaints)
 
