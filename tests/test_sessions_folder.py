@@ -16,7 +16,7 @@ from .generation.test_output import DIFFERENT_ANSWERS
 from .promises.servers import started
 
 LIBRARIES = {
-    "redis": {"msgspec", "redis", "tornado"},
+    "redis": {"hiredis", "msgspec", "redis", "tornado"},
     "memcached": {"memcache", "msgspec", "tornado"},
 }
 

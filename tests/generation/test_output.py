@@ -89,7 +89,10 @@ def test_nothing_is_left_unrendered(project: Path) -> None:
         assert "cookiecutter" not in path
         text = content.decode()
         assert not re.search(r"\{[{%#]-?\s*(cookiecutter|(el)?if cookiecutter)", text), path
-        if not re.search(r"/(templates|static)/|\.github/workflows/|README|recipes\.md", path):
+        if not re.search(
+            r"/(templates|static)/|\.github/workflows/|README|recipes\.md|alerts\.yaml|grafana\.json",
+            path,
+        ):
             assert not re.search(r"\{\{|\{%", text), path
 
 
