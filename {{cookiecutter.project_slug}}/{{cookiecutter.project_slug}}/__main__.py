@@ -1,4 +1,4 @@
-"""python -m {{cookiecutter.project_slug}}: read the settings, serve, and leave in good order.
+"""python -m {{cookiecutter.project_slug}}: read the settings, serve, and shut down cleanly.
 `--help` lists the options.
 
 `migrate` in front of the options updates the schema of the database instead, and `user` makes
@@ -84,11 +84,15 @@ def serve(settings: Settings) -> None:
                 ports.check_free(settings, "metrics_port")
             child = processes.fork(settings.processes, patience_s=settings.grace + patience_s)
         sockets = inherited or ports.listen(settings, "port", shared=several)
+        metrics_sockets = []
+        if settings.metrics_port:
+            metrics_sockets = ports.listen(settings, "metrics_port", shared=several)
         if child is None or (child.number == 0 and child.is_first_start):
             host = "localhost" if settings.address in _LOCAL else settings.address
             print(f"Serving on http://{host}:{settings.port} - Ctrl-C ends it", flush=True)
         with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-            runner.run(_serve(settings, sockets, child, sockets_stay=bool(inherited)))
+            server = _serve(settings, sockets, metrics_sockets, child, sockets_stay=bool(inherited))
+            runner.run(server)
 
 
 def migrate(settings: Settings) -> None:
@@ -132,6 +136,7 @@ def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]
 async def _serve(
     settings: Settings,
     sockets: list[socket.socket],
+    metrics_sockets: list[socket.socket],
     child: processes.Child | None,
     *,
     sockets_stay: bool,
@@ -140,10 +145,8 @@ async def _serve(
     app = make_app(settings)
     server = make_server(app, settings.trusted_proxies)
     server.sockets_stay = sockets_stay
-    if settings.metrics_port:
-        several = child is not None
-        watched = HTTPServer(metrics.install(app))
-        watched.add_sockets(ports.listen(settings, "metrics_port", shared=several))
+    if metrics_sockets:
+        HTTPServer(metrics.install(app)).add_sockets(metrics_sockets)
     try:
         await app.start()
         server.add_sockets(sockets)

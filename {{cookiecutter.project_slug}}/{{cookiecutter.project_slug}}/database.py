@@ -107,7 +107,10 @@ class Database:
         loaded or stored can be read afterwards.
         """
         try:
-            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            # Otherwise a session that is used after its block would begin anew, and lose it all.
+            async with AsyncSession(
+                self.engine, expire_on_commit=False, close_resets_only=False
+            ) as session:
                 yield session
         except exc.TimeoutError as error:  # of the pool: the database itself says TimeoutError
             raise DatabaseUnavailable(

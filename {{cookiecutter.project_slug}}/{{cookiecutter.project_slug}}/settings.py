@@ -221,6 +221,8 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
                 given[option.name] = _SUBSTITUTES.get(
                     option.name, getattr(Settings, option.name, "")
                 )
+    if any(fault.startswith("COOKIE_SECRET_FILE") for fault in faults):
+        given.setdefault("cookie_secret", _SUBSTITUTES["cookie_secret"])  # it is not missing
     given.setdefault("base_url", f"http://localhost:{given.get('port', Settings.port)}")
     if isinstance(secret := given.get("cookie_secret"), dict):
         given["key_version"] = next(iter(secret))

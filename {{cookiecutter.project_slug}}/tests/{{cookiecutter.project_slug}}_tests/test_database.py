@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InvalidRequestError,
+    OperationalError,
+    StatementError,
+)
 from tornado.ioloop import IOLoop
 
 from {{cookiecutter.project_slug}}.accounts import User
@@ -70,6 +76,16 @@ async def test_what_was_not_committed_is_gone(database: Database) -> None:
         await db.flush()
     async with database.session() as db:
         assert [each.username for each in await db.scalars(select(User))] == ["ada"]
+
+
+@pytest.mark.gen_test
+async def test_a_session_that_is_used_after_its_block_raises(database: Database) -> None:
+    async with database.session() as db:
+        await db.execute(text("SELECT 1"))
+    with pytest.raises(InvalidRequestError, match="closed"):
+        await db.execute(text("SELECT 1"))
+    with pytest.raises(InvalidRequestError, match="closed"):
+        db.add(user("late"))
 
 
 @pytest.mark.gen_test

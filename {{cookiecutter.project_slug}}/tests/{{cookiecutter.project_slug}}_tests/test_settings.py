@@ -197,6 +197,7 @@ def test_a_file_without_a_secret_is_named(content: bytes | None, tmp_path: Path)
     if content is not None:
         file.write_bytes(content)
     found = faults(COOKIE_SECRET="", COOKIE_SECRET_FILE=str(file))
+    assert len(found) == 1  # and not that the secret is missing
     assert f"COOKIE_SECRET_FILE: {file} " in found[0]
     assert all("\n" not in fault for fault in found)
 
