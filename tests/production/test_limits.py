@@ -22,7 +22,7 @@ pytestmark = [OF_ONE_ENGINE]
 PROGRAM = """
 import asyncio
 from my_tornado_app import __main__ as program, server
-from my_tornado_app.handlers.base import PlainHandler
+from my_tornado_app.handlers.plain import PlainHandler
 
 server.idle_timeout_s, server.body_timeout_s = {limits}
 

@@ -43,7 +43,7 @@ def test_four_rolling_restarts_behind_nginx_lose_no_post(
 BUSY = """
 import time
 from my_tornado_app import __main__ as program
-from my_tornado_app.handlers.base import PlainHandler
+from my_tornado_app.handlers.plain import PlainHandler
 
 class Busy(PlainHandler):
     def get(self):

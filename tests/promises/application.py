@@ -7,7 +7,8 @@ handler, its error pages, its shutdown.
 from __future__ import annotations
 
 from promised.handlers import ROUTES
-from promised.handlers.base import BaseHandler, PlainHandler
+from promised.handlers.base import BaseHandler
+from promised.handlers.plain import PlainHandler
 from tornado.web import HTTPError
 
 

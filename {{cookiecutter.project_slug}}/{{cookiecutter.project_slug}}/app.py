@@ -16,7 +16,7 @@ from . import logs, texts
 from .application import App
 from .csp import content_security_policy
 from .handlers import ROUTES, dev, health
-from .handlers.base import NotFoundHandler, StaticHandler, TooLargeHandler, UnknownHostHandler
+from .handlers.plain import NotFoundHandler, StaticHandler, TooLargeHandler, UnknownHostHandler
 from .services import make_services
 from .settings import Settings
 

@@ -37,7 +37,7 @@ class App(Application):
         self.services = services
         services.store.use_in(self)
         self.in_flight: weakref.WeakSet[RequestHandler] = weakref.WeakSet()
-        """The requests that are being answered; handlers/base.py keeps it."""
+        """The requests that are being answered; handlers/plain.py keeps it."""
         self.not_ready: dict[str, set[str]] = {}
         """What /readyz has found and logged, by part; handlers/health.py keeps it."""
         self.draining = False

@@ -1,6 +1,6 @@
 """What the app does not do: work for clients that have gone, and more work at once than it can bear.
 
-handlers/base.py says who is served; code that is about to do something expensive asks
+handlers/plain.py says who is served; code that is about to do something expensive asks
 `check_client`, wherever it is.
 """
 

@@ -1,6 +1,6 @@
 """Log lines, for people or for a machine that collects them. Each has the id of its request.
 
-`__main__` calls `configure`; handlers/base.py sets `request_id`, sends it as X-Request-ID and shows
+`__main__` calls `configure`; handlers/plain.py sets `request_id`, sends it as X-Request-ID and shows
 it on error pages, so that a person can tell you which lines to look for.
 """
 

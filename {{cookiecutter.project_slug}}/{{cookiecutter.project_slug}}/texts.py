@@ -29,7 +29,7 @@ def load() -> None:
 
 
 def speak(locale: Locale) -> None:
-    """Answer in this language from here on. handlers/base.py calls it for each request."""
+    """Answer in this language from here on. handlers/plain.py calls it for each request."""
     _spoken.set(locale)
 
 

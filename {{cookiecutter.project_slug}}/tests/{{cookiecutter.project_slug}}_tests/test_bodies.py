@@ -12,7 +12,8 @@ from tornado.web import RequestHandler, stream_request_body
 
 from {{cookiecutter.project_slug}} import bodies
 from {{cookiecutter.project_slug}}.app import App
-from {{cookiecutter.project_slug}}.handlers.base import BaseHandler, PlainHandler
+from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
+from {{cookiecutter.project_slug}}.handlers.plain import PlainHandler
 from {{cookiecutter.project_slug}}.settings import Settings
 
 from .browser import Browser

@@ -23,7 +23,7 @@ StartTwo = Callable[[], tuple[Process, list[int]]]
 SLOW = """
 import asyncio, os
 from {{cookiecutter.project_slug}} import __main__ as program
-from {{cookiecutter.project_slug}}.handlers.base import PlainHandler
+from {{cookiecutter.project_slug}}.handlers.plain import PlainHandler
 
 class Slow(PlainHandler):
     async def get(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import PlainHandler
+from .plain import PlainHandler
 
 
 class MailsHandler(PlainHandler):

@@ -15,7 +15,7 @@ from collections.abc import Awaitable
 
 from ..database import DatabaseUnavailable, DatabaseUnusable
 from ..sessions import StoreUnavailable
-from .base import PlainHandler
+from .plain import PlainHandler
 
 patience_s = 1.0
 
