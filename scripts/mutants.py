@@ -128,7 +128,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> list[WorkResult]:
         sys.exit("\n".join((project / "exec.log").read_text() for project in projects))
     results = _results(projects)
     if len(results) != len(sample):
-        sys.exit(f"Only {len(results)} of {len(sample)} faults were tried, so there is no rate.")
+        sys.exit(f"Tested only {len(results)} of {len(sample)} mutants: cannot compute the rate.")
     return results
 
 
@@ -181,7 +181,7 @@ def _skip_all_but(sample: set[str], database: WorkDB) -> None:
 
 
 def _results(projects: list[Path]) -> list[WorkResult]:
-    """What has been tried so far."""
+    """Return the results of the mutants tested so far."""
     results = []
     for project in projects:
         with use_db(project / "mutants.sqlite") as database:

@@ -251,8 +251,10 @@ LOSSES: Final = (
 
 
 def verdict(ledger: Ledger, events: list[Event]) -> tuple[list[str], bool]:
-    """What it comes to, and whether the goal is reached: nothing lost but what a killed process was
-    answering, and no outage above 5 s but the fail-over's own.
+    """Return the summary lines, and whether the goal was reached.
+
+    The goal: no request lost except those a killed process was answering, and no outage over 5 s
+    except during the fail-over.
     """
     kinds = Counter(kind for _, kind in ledger.requests)
     failover, after, *_, killed = (event.at for event in events)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ..promises.generated import PROJECT
-from ..promises.servers import Server, started
-from ..security.conftest import engine_of
+from ..promises.servers import Server
+from ..security import conftest as security
 from ..security.process import App, Start
 from .instance import Instance
 
@@ -18,7 +18,9 @@ HERE = Path(__file__).parent
 
 Launch = Callable[..., Instance]
 
-# What has nothing to do with the store is tested on one.
+store = security.store  # a fixture
+
+# For tests in which the store plays no part: one engine is enough.
 OF_ONE_ENGINE = pytest.mark.parametrize("project", ["redis"], indirect=True)
 
 
@@ -42,13 +44,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for app in apps:
         app.stop()
-
-
-@pytest.fixture(scope="module")
-def store(project: Path) -> Iterator[Server]:
-    """A private server of the engine that the project was made for."""
-    with started(engine_of(project)) as server:
-        yield server
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ BUSY: Final = "503"
 
 @dataclass
 class Ledger:
-    """What happened; times are in seconds from the start."""
+    """Records every request, outage and broken promise. Times are seconds since the start."""
 
     began: float = field(default_factory=time.monotonic)
     requests: list[tuple[float, str]] = field(default_factory=list)

@@ -97,7 +97,7 @@ class Instance:
         return self._process.wait(timeout_s)
 
     def restart(self) -> None:
-        """End it in good order, and start it again."""
+        """Shut it down cleanly and start it again."""
         self.send(signal.SIGTERM)
         assert self.wait() == 0, self.log
         self.start()

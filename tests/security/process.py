@@ -74,7 +74,7 @@ class App:
         return self._log.read_text(errors="replace")
 
     def stop(self) -> None:
-        """End it, in good order."""
+        """Shut it down cleanly."""
         self._process.terminate()
         try:
             self._process.wait(15)

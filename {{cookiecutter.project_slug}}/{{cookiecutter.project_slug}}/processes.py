@@ -1,7 +1,7 @@
 """Several processes that serve one port: how they are started, started again, and stopped.
 
 `__main__` calls `fork`, and each process that serves awaits `told_to_stop`. SIGTERM, SIGINT (Ctrl-C)
-and SIGHUP (a terminal that closes) stop the app in good order; a second one ends it at once.
+and SIGHUP (a terminal that closes) shut the app down cleanly; a second one kills it immediately.
 """
 
 from __future__ import annotations

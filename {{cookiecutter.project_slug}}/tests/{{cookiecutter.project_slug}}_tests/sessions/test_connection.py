@@ -84,6 +84,8 @@ class Proxy:
 @asynccontextmanager
 async def behind_proxy(engine: str, storage: dict[str, Any]) -> AsyncIterator[tuple[Engine, Proxy]]:
     """An engine that reaches its server through a proxy."""
+    if engine == "memory":
+        pytest.skip("it has no connection to lose")
     address = storage["servers"][0] if "servers" in storage else f":{storage.get('port', 0)}"
     proxy = Proxy(int(address.rpartition(":")[2]))
     server = await asyncio.start_server(proxy.serve, HOST, 0)
@@ -102,31 +104,22 @@ async def behind_proxy(engine: str, storage: dict[str, Any]) -> AsyncIterator[tu
 
 
 @pytest.mark.gen_test
-async def test_a_write_whose_reply_is_lost_is_an_error_and_is_not_sent_again(
-    engine: str, storage: dict[str, Any], key: str
+@pytest.mark.parametrize("change", ["write", "end"])
+async def test_a_change_whose_reply_is_lost_is_an_error_and_is_not_sent_again(
+    engine: str, storage: dict[str, Any], key: str, change: str
 ) -> None:
-    if engine == "memory":
-        return  # it has no connection to lose
     async with behind_proxy(engine, storage) as (records, proxy):
         await records.write(key, {"a": b"1"}, TTL_S, create=True)
         proxy.cuts_after = CHANGE
-        with pytest.raises(StoreUnavailable):
-            await records.write(key, {"a": b"2"}, TTL_S, create=False)
-        assert proxy.cuts == 1
-        assert proxy.connections == 1
 
+        async def send() -> None:
+            if change == "write":
+                await records.write(key, {"a": b"2"}, TTL_S, create=False)
+            else:
+                await records.end(key, "ended")
 
-@pytest.mark.gen_test
-async def test_an_end_whose_reply_is_lost_is_an_error_and_is_not_sent_again(
-    engine: str, storage: dict[str, Any], key: str
-) -> None:
-    if engine == "memory":
-        return  # it has no connection to lose
-    async with behind_proxy(engine, storage) as (records, proxy):
-        await records.write(key, {"a": b"1"}, TTL_S, create=True)
-        proxy.cuts_after = CHANGE
         with pytest.raises(StoreUnavailable):
-            await records.end(key, "ended")
+            await send()
         assert proxy.cuts == 1
         assert proxy.connections == 1
 
