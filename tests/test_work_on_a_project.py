@@ -147,6 +147,7 @@ def test_a_doubtful_line_in_env_ends_make_run_with_its_number(installed: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("project", ["redis"], indirect=True)  # the engine plays no part
 def test_a_project_that_was_moved_and_renamed_goes_on(installed: Path, tmp_path: Path) -> None:
     moved = tmp_path / "another name"
     installed.rename(moved)
