@@ -25,6 +25,7 @@ from typing import Any
 from tornado.web import Application, RequestHandler
 
 from .application import App
+from .server import open_files
 from .sessions import Store, StoreUnavailable
 from .settings import Settings
 
@@ -191,12 +192,9 @@ class Metrics:
             self._lag.observe(max(0.0, loop.time() - due))
             self._hashing.set(app.services.accounts.hashing_queue)
             self._in_flight.set(len(app.in_flight))
-            self._files.set(_open_files())
-            self._max_files.set(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-
-
-def _open_files() -> int:
-    return sum(1 for _ in Path("/dev/fd").iterdir())
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            self._files.set(min(open_files(), limit))
+            self._max_files.set(limit)
 
 
 class _MetricsHandler(RequestHandler):

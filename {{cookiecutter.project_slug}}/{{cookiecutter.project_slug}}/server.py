@@ -155,7 +155,7 @@ class Server(HTTPServer):
     def _look_again(self) -> None:
         if not self._listening:
             return
-        count = _open_files()
+        count = open_files()
         if self._is_paused and count < self._last_file:
             self._resume()
         if count < self._last_file - spare_files:
@@ -286,7 +286,8 @@ def raise_file_limit() -> None:
         log.warning("the limit of open files stays at %d: %s", soft, error)
 
 
-def _open_files() -> int:
+def open_files() -> int:
+    """Return how many files and sockets this process has open."""
     try:
         return len(os.listdir("/dev/fd"))  # noqa: PTH208 - names are enough
     except OSError:  # not even for this one

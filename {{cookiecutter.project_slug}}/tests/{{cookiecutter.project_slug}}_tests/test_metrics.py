@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -150,6 +151,19 @@ async def test_what_waits_and_what_is_open_is_looked_at(
     assert value_in(text, "app_open_files") > 3
     assert value_in(text, "app_max_open_files") > value_in(text, "app_open_files")
     assert "app_hashing_queue 0.0" in text
+
+
+@pytest.mark.gen_test
+async def test_a_process_without_a_file_left_is_seen_to_be_at_its_limit(
+    scrape: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def list_none(path: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "listdir", list_none)
+    while value_in(text := await scrape(), "app_max_open_files") == 0:
+        await asyncio.sleep(0.02)
+    assert value_in(text, "app_open_files") == value_in(text, "app_max_open_files")
 
 
 @pytest.mark.gen_test
