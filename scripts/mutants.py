@@ -41,7 +41,7 @@ TESTS = (f"tests/{SLUG}_tests/sessions", "tests")
 TEST_TIMEOUT_S = 20
 SUITE = [
     *(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"),
-    *("-o", f"timeout={TEST_TIMEOUT_S}", *TESTS),
+    *("-o", f"timeout={TEST_TIMEOUT_S}"),
 ]
 SLOWER = 4
 """cosmic-ray kills a suite that takes so many times as long as without a fault. Either way the fault
@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="chooses them; the same seed, the same")
     parser.add_argument("--engine", choices=["redis", "memcached"], default="redis")
     parser.add_argument("--workers", type=int, default=2, help="faults at the same time")
+    parser.add_argument("--tests", nargs="+", default=TESTS, help="what has to notice them")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = _measure(Path(folder), options)
@@ -91,9 +92,10 @@ def _measure(folder: Path, options: argparse.Namespace) -> list[WorkResult]:
     )
     copies = [folder / f"copy-{i}" for i in range(1, options.workers)]
     projects = [first, *(shutil.copytree(first, copy) for copy in copies)]
+    suite = [*SUITE, *options.tests]
     # All at once, as later on: what takes longer then takes longer here.
     begin = time.monotonic()
-    runs = [_start(SUITE, project, output="suite.log") for project in projects]
+    runs = [_start(suite, project, output="suite.log") for project in projects]
     statuses = [run.wait() for run in runs]
     if any(statuses):
         logs = [(project / "suite.log").read_text() for project in projects]
@@ -101,7 +103,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> list[WorkResult]:
     timeout_s = SLOWER * (time.monotonic() - begin)
 
     for project in projects:
-        config = CONFIG.format(timeout_s=timeout_s, command=shlex.join(SUITE))
+        config = CONFIG.format(timeout_s=timeout_s, command=shlex.join(suite))
         (project / "mutants.toml").write_text(config)
     _run("cosmic_ray.cli", "init", "mutants.toml", "mutants.sqlite", cwd=first)
     _run("cosmic_ray.tools.filters.operators_filter", "mutants.sqlite", "mutants.toml", cwd=first)
