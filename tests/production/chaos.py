@@ -27,6 +27,7 @@ from typing import Final
 from ..conftest import TEMPLATE
 from ..promises.browser import client
 from ..promises.generated import PROJECT
+from ..promises.redis_servers import SERVICE
 from ..promises.servers import HOST, free_port
 from .crowd import BUSY, OK, Ledger, Visitor, per_second, resurrected
 from .game_day_picture import svg
@@ -198,6 +199,7 @@ async def run(site: Site, seconds: float) -> tuple[Ledger, list[Event]]:
                 await visitor.ready.wait()
             say(0, f"{VISITORS} visitors are logged in")
             ledger.begin()
+            watch = crowd.create_task(watch_masters(site, ledger))
             for event in events:
                 await asyncio.sleep(max(0.0, event.part * seconds - ledger.now()))
                 event.at = ledger.now()
@@ -208,9 +210,22 @@ async def run(site: Site, seconds: float) -> tuple[Ledger, list[Event]]:
                     say(ledger.now(), f"{event.name}: done")
             await asyncio.sleep(max(CALM_S, seconds - ledger.now()))
             over.set()
+            watch.cancel()
         say(ledger.now(), "the visitors have gone")
         ledger.lose("sessions resurrected", await resurrected(http, site.url, ledger))
     return ledger, events
+
+
+async def watch_masters(site: Site, ledger: Ledger) -> None:
+    """Note each fail-over, those included that nobody caused: a busy machine can look dead."""
+    question, last = f"SENTINEL GET-MASTER-ADDR-BY-NAME {SERVICE}", None
+    while True:
+        address = await asyncio.to_thread(site.store.sentinels[0].ask, question)
+        if last not in (None, address):
+            ledger.masters.append(ledger.now())
+            say(ledger.now(), "another server is the master")
+        last = address
+        await asyncio.sleep(0.2)
 
 
 def say(at: float, what: str) -> None:
@@ -264,11 +279,13 @@ def verdict(ledger: Ledger, events: list[Event]) -> tuple[list[str], bool]:
     other_s = max(
         ledger.longest_outage_s(0, failover), ledger.longest_outage_s(after, float("inf"))
     )
+    during = sum(failover < at < after for at in ledger.masters)
     broken = Counter(kind for _, kind in ledger.losses)
     lines = [
         f"{kinds.total():,} requests, {kinds[BUSY]} answered with 503 (try again)",
         f"requests lost: {lost - with_process}, and {with_process} that the killed process had",
         f"failures by kind: {failures(kinds)}",
+        f"fail-overs: {during}, and {len(ledger.masters) - during} that nobody caused",
         f"longest outage of a visitor: {own_s:.1f} s in the fail-over, {other_s:.1f} s otherwise",
         *(f"{name}: {broken[name]}" for name in LOSSES),
         f"logouts that were confirmed: {len(ledger.ended):,}",

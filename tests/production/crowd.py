@@ -38,6 +38,8 @@ class Ledger:
     """Broken promises: when each was noticed, and its kind."""
     ended: list[dict[str, str]] = field(default_factory=list)
     """The cookies of sessions whose logout was confirmed."""
+    masters: list[float] = field(default_factory=list)
+    """When the sentinels named another master."""
 
     def begin(self) -> None:
         """Forget what was before: the crowd has arrived."""

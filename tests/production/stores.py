@@ -30,9 +30,13 @@ def watched_by_sentinels(folder: Path, *options: str) -> Iterator[Store]:
         for replica in replicas:
             replica.ask(f"REPLICAOF {HOST} {master.port}")
         wait_for(lambda: master.ask("INFO replication").count("state=online") == 2, "replicas")
-        watch = sentinels(
-            folder, master, 3, f"sentinel down-after-milliseconds {SERVICE} 1000", quorum=2
+        # The usual failover-timeout: a short one begins a second fail-over while the first still
+        # lasts, which elects a replica that has none of what was written since.
+        patience = (
+            f"sentinel down-after-milliseconds {SERVICE} 1000",
+            f"sentinel failover-timeout {SERVICE} 180000",
         )
+        watch = sentinels(folder, master, 3, *patience, quorum=2)
         three = stack.enter_context(watch)
         wait_for(lambda: all(_knows_all(each, replicas) for each in three), "the sentinels")
         addresses = ",".join(f"{HOST}:{each.port}" for each in three)

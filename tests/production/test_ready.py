@@ -46,7 +46,7 @@ def ready(app: App) -> tuple[int, str]:
 def test_a_redis_that_cannot_be_used_is_not_ready_and_why_is_logged_once(
     kind: str, start: Start
 ) -> None:
-    command, cause, _ = FAULTS[kind]
+    command, cause, cure = FAULTS[kind]
     with redis() as server:
         app = start(**server.environment)
         assert ready(app) == (200, "ok")
@@ -55,6 +55,8 @@ def test_a_redis_that_cannot_be_used_is_not_ready_and_why_is_logged_once(
             assert ready(app) == (503, "unavailable")
         assert app.log.count("not ready: store") == 1
         assert cause in app.log
+        assert Visitor(app).post("/", text="a note").status == 503
+        assert cure in app.log  # with the variables that people set
 
 
 @pytest.mark.parametrize("kind", FAULTS)
