@@ -14,6 +14,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import tornado.autoreload
 from tornado.httpserver import HTTPServer
@@ -56,7 +57,12 @@ def main() -> None:
         command = COMMANDS[arguments.pop(0)]
     try:
         settings = read_settings([program, *arguments], read_environment(os.environ))
-        logs.configure(debug=settings.debug, level=settings.log_level, form=settings.log_format)
+        logs.configure(
+            debug=settings.debug,
+            level=settings.log_level,
+            form=settings.log_format,
+            in_variables=partial(in_variables, settings.session_engine),
+        )
         command(settings)
     except ConfigurationError as error:
         sys.exit("\n".join(error.faults))

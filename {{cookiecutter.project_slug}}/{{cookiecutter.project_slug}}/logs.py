@@ -10,8 +10,10 @@ import json
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 
 from tornado.log import LogFormatter, access_log
 from tornado.web import RequestHandler
@@ -29,15 +31,23 @@ _FORMAT = "%(color)s%(levelname)1.1s %(asctime)s %(request_id)s %(name)s%(end_co
 _REQUEST_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 
 
-def configure(*, debug: bool, level: str = "info", form: str = "text") -> None:
+def configure(
+    *,
+    debug: bool,
+    level: str = "info",
+    form: str = "text",
+    in_variables: Callable[[str], str] = str,
+) -> None:
     """Log to stderr from this level on, in debug everything of this package. The level is one of
-    `LEVELS`, the form one of `FORMATS`.
+    `LEVELS`, the form one of `FORMATS`; `in_variables` puts the variables that people set in place
+    of what warnings of this package call them.
     """
     handler = logging.StreamHandler()
     text = LogFormatter(fmt=_FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
     handler.setFormatter(JsonFormatter() if form == "json" else text)
     handler.addFilter(_add_request_id)
     handler.addFilter(_drop_quoted_headers)
+    handler.addFilter(partial(_name_variables, in_variables))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -91,6 +101,12 @@ class JsonFormatter(logging.Formatter):
 
 def _add_request_id(record: logging.LogRecord) -> bool:
     record.request_id = request_id.get()
+    return True
+
+
+def _name_variables(in_variables: Callable[[str], str], record: logging.LogRecord) -> bool:
+    if record.levelno >= logging.WARNING and record.name.startswith(__package__):
+        record.msg, record.args = in_variables(record.getMessage()), ()
     return True
 
 
