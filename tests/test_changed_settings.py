@@ -14,12 +14,16 @@ DAY_S = 24 * 60 * 60
 
 CHANGES = [
     {"idle_timeout": 1200},
-    {"absolute_timeout": 90 * DAY_S},
-    {"remember_days": 1},
-    {"cookie_domain": "example.org"},
-    {"csp_sources": "img-src https://images.example.com data:; form-action https://example.com"},
-    {"max_body_bytes": 64 * 1024},
-    {"max_body_bytes": 50 * 1024 * 1024},
+    {
+        "absolute_timeout": 90 * DAY_S,
+        "cookie_domain": "example.org",
+        "max_body_bytes": 50 * 1024 * 1024,
+    },
+    {
+        "remember_days": 1,
+        "csp_sources": "img-src https://images.example.com data:; form-action https://example.com",
+        "max_body_bytes": 64 * 1024,
+    },
 ]
 TOGETHER = {
     "idle_timeout": 2 * DAY_S,
@@ -67,8 +71,8 @@ def suite(project: Path, *names: str) -> str:
     return done.stdout.rstrip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("defaults", CHANGES, ids=lambda each: "-".join(map(str, each.items())))
-def test_a_project_stays_green_when_a_default_changes(
+@pytest.mark.parametrize("defaults", CHANGES, ids=" ".join)
+def test_a_project_stays_green_when_some_of_them_change(
     bake: Bake, defaults: dict[str, object]
 ) -> None:
     project = bake()

@@ -1,6 +1,7 @@
 """The commands of the generated project, as its owner runs them first: nothing is installed yet.
 
-Each engine's suite runs in a virtual environment of its own; the Pythons that are here take turns.
+Each engine's suite runs in a virtual environment of its own: one with the oldest Python that is
+here, one with the newest.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from .conftest import ENGINES, Bake, clean_environment, run
 from .test_lock import assert_installed_from_the_lock
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-TURNS = [("redis", "3.11"), ("memcached", "3.12"), ("memcached", "3.13"), ("redis", "3.14")]
 INSTALL_AND_TEST_S = 900
 
 pytestmark = pytest.mark.slow
@@ -41,22 +41,18 @@ def _python(version: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(("engine", "version"), TURNS)
-def test_the_generated_suite_passes(bake: Bake, engine: str, version: str) -> None:
-    python = _python(version)
-    if python is None:
-        pytest.skip(f"there is no Python {version} on this machine")
+@pytest.mark.parametrize(("engine", "which"), [("redis", 0), ("memcached", -1)])
+def test_the_generated_suite_passes(bake: Bake, engine: str, which: int) -> None:
+    pythons = list(filter(None, map(_python, PYTHONS)))
     project = bake(engine=engine)
-    done = run("make", "test", f"PYTHON={python}", cwd=project, timeout_s=INSTALL_AND_TEST_S)
+    done = run(
+        "make", "test", f"PYTHON={pythons[which]}", cwd=project, timeout_s=INSTALL_AND_TEST_S
+    )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-5_000:]
     result = done.stdout.rstrip().splitlines()[-1]
     assert re.search(r"\d+ passed", result)
     assert "warning" not in result
     assert_installed_from_the_lock(project)
-
-
-def test_one_python_at_least_is_here() -> None:
-    assert any(_python(version) for version in PYTHONS)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

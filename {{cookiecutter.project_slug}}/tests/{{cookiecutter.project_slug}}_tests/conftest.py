@@ -1,13 +1,14 @@
 """Fixtures of the whole suite.
 
-A test that asks for `app`, `http_client` or `make_browser` runs once per engine: on the embedded
-memory engine and on a real private server of the chosen one. pytest-tornado supplies `io_loop`,
+A test that asks for `app`, `http_client` or `make_browser` runs on a real private server; many of
+sessions/ run on the embedded memory engine as well. pytest-tornado supplies `io_loop`,
 `http_client` and `base_url`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from {{cookiecutter.project_slug}}.mail import KEPT
 from {{cookiecutter.project_slug}}.passwords import PASSWORD_COST
 from {{cookiecutter.project_slug}}.settings import Settings
 
+from .app_process import Process
 from .browser import Browser
 from .server_{{cookiecutter.engine}} import nowhere, server, unused_storage  # noqa: F401 - fixtures
 from .servers import Server
@@ -40,12 +42,18 @@ COOKIE_SECRET = "only-for-tests-" + "0123456789abcdef" * 2
 CHEAP_HASHES = replace(PASSWORD_COST, time_cost=1, memory_cost=8)
 
 MakeBrowser = Callable[..., Browser]
+Start = Callable[..., Process]
 
 
-@pytest.fixture(params=["memory", "{{cookiecutter.engine}}"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """The name of the session engine; a test that uses it runs once per engine."""
-    return str(request.param)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores for `-n auto`: some tests wait."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture
+def engine() -> str:
+    """The name of the session engine. To run on both, see sessions/conftest.py."""
+    return "{{cookiecutter.engine}}"
 
 
 @pytest.fixture
@@ -133,3 +141,19 @@ def make_browser(app: Application, http_client: AsyncHTTPClient, base_url: str) 
 def browser(make_browser: MakeBrowser) -> Browser:
     """One browser, for the tests that need only one."""
     return make_browser()
+
+
+@pytest.fixture
+def start(tmp_path: Path, database_url: str) -> Iterator[Start]:
+    """Starts the app in a process of its own, with variables: `start(PROCESSES="2")`. The memory
+    engine serves it, unless they say otherwise. See app_process.py.
+    """
+    processes = []
+
+    def start(**options: Any) -> Process:
+        processes.append(Process(tmp_path, **{"COOKIE_SECRET": COOKIE_SECRET, **options}))
+        return processes[-1]
+
+    yield start
+    for each in processes:
+        each.kill()

@@ -6,13 +6,12 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from .conftest import COOKIE_SECRET
+from .forked import Python
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "{{cookiecutter.project_slug}}"
@@ -22,36 +21,26 @@ class Project:
     """A copy of the project, with a database of its own."""
 
     def __init__(self, folder: Path, empty_database: Path) -> None:
-        shutil.copytree(
-            ROOT / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(ROOT / PACKAGE, folder / PACKAGE)
         shutil.copy(ROOT / "pyproject.toml", folder)
         shutil.copy(empty_database, folder / "app.db")
         self.folder = folder
         self.database = folder / "app.db"
         self.versions = folder / PACKAGE / "migrations/versions"
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m` with these arguments."""
-        with self.start(*arguments) as process:
-            output, errors = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run `python -m` with these arguments; returns the status and what was printed."""
+        return self.start(*arguments).end(60)
 
-    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **environ: str) -> Python:
         """Start `python -m` with these arguments, on the memory engine."""
         base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder)}
-        return subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=self.folder,
-            env=base | {"COOKIE_SECRET": COOKIE_SECRET, "SESSION_ENGINE": "memory"} | environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        base |= {"COOKIE_SECRET": COOKIE_SECRET, "SESSION_ENGINE": "memory"}
+        return Python(self.folder, ["-m", *arguments], base | environ)
 
     def migrate(self) -> None:
-        done = self.run(PACKAGE, "migrate")
-        assert done.returncode == 0, done.stderr
+        status, output = self.run(PACKAGE, "migrate")
+        assert status == 0, output
 
     def add_migration(self, upgrade: str) -> None:
         """Write a migration after all others that does this."""
@@ -87,10 +76,10 @@ class Project:
     def make_migration(self, message: str) -> Path:
         """As `make migration` does."""
         before = set(self.versions.glob("*.py"))
-        done = self.run("alembic", "revision", "--autogenerate", "-m", message)
-        assert done.returncode == 0, done.stderr
+        status, output = self.run("alembic", "revision", "--autogenerate", "-m", message)
+        assert status == 0, output
         (file,) = set(self.versions.glob("*.py")) - before
         for check in (["check"], ["format", "--check"]):
-            done = self.run("ruff", *check, str(file))
-            assert done.returncode == 0, done.stdout
+            status, output = self.run("ruff", *check, str(file))
+            assert status == 0, output
         return file

@@ -27,12 +27,6 @@ pytestmark = pytest.mark.gen_test
 
 
 @pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
-
-
-@pytest.fixture
 def settings(settings: Settings) -> Settings:
     return replace(settings, max_body_bytes=LIMIT)
 

@@ -37,12 +37,6 @@ from .servers import HOST, free_port
 
 
 @pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
-
-
-@pytest.fixture
 def file(database_url: str) -> Path:
     return Path(database_url.removeprefix("sqlite+aiosqlite:///"))
 

@@ -56,12 +56,6 @@ class Part(BaseHandler):
 
 
 @pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
-
-
-@pytest.fixture
 def settings(settings: Settings) -> Settings:
     return replace(settings, max_body_bytes=100_000)  # for what is too long for a session
 

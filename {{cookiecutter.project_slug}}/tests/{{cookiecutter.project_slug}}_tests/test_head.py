@@ -13,12 +13,6 @@ pytestmark = pytest.mark.gen_test
 VARY_EACH_TIME = ("Date", "X-Request-Id", "Etag")  # /account tells the time
 
 
-@pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
-
-
 async def test_head_works_wherever_get_does(app: App, browser: Browser) -> None:
     await browser.register()
     paths = {

@@ -8,9 +8,8 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,17 +25,10 @@ from {{cookiecutter.project_slug}}.handlers import health
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 
+from .app_process import TWO_PROCESSES
 from .browser import Browser
-from .conftest import COOKIE_SECRET
+from .conftest import COOKIE_SECRET, Start
 from .servers import HOST, Server, free_port
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
 
 
 @pytest.mark.gen_test
@@ -173,93 +165,28 @@ async def test_a_shutdown_waits_for_the_requests_in_flight(app: App, browser: Br
 # --- The process
 
 
-class Process:
-    """`python -m` with these variables, on a free port."""
-
-    def __init__(
-        self,
-        directory: Path,
-        program: Sequence[str] = ("-m", "{{cookiecutter.project_slug}}"),
-        **environ: str,
-    ) -> None:
-        self.port = int(environ.get("PORT", free_port()))
-        base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-        base |= {"COOKIE_SECRET": COOKIE_SECRET, "PORT": str(self.port)}
-        base |= {"SESSION_ENGINE": "memory"}
-        self.process = subprocess.Popen(
-            [sys.executable, *program],
-            cwd=directory,
-            env={**base, **environ},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            pass_fds=[int(environ["SOCKET"])] if "SOCKET" in environ else [],
-        )
-
-    def first_line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def end(self) -> tuple[int, str]:
-        """Wait for the end; returns the status and what was printed."""
-        output, _ = self.process.communicate(timeout=10)
-        return self.process.returncode, output
-
-
-@pytest.fixture
-def start(tmp_path: Path, database_url: str) -> Iterator[Any]:
-    processes = []
-
-    def start(**options: Any) -> Process:
-        processes.append(Process(tmp_path, **options))
-        return processes[-1]
-
-    yield start
-    for each in processes:
-        if each.process.poll() is None:
-            each.process.kill()
-        each.process.communicate()
-
-
-def test_the_app_prints_its_address_serves_and_leaves_in_good_order(start: Any) -> None:
+def test_the_app_prints_its_address_serves_and_leaves_in_good_order(start: Start) -> None:
     app = start()
     assert app.first_line().startswith(f"Serving on http://localhost:{app.port}")
     with urlopen(f"http://{HOST}:{app.port}/readyz", timeout=5) as answer:
         assert answer.status == 200
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     status, output = app.end()
     assert status == 0
     assert "Traceback" not in output
 
 
-def test_in_development_the_app_migrates_by_itself(start: Any, tmp_path: Path) -> None:
+def test_in_development_the_app_migrates_by_itself(start: Start, tmp_path: Path) -> None:
     app = start(DEBUG="true", DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path / 'new.db'}")
     while not (line := app.first_line()).startswith("Serving"):
         assert line, "it ended"
     with urlopen(f"http://{HOST}:{app.port}/readyz", timeout=5) as answer:
         assert answer.status == 200
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     assert app.end()[0] == 0
 
 
-# Two processes, each with a job that says where it runs.
-TWO_PROCESSES = """
-import os
-from {{cookiecutter.project_slug}} import __main__ as program
-
-def make_app(settings, make=program.make_app):
-    app = make(settings)
-    async def job():
-        print("job", os.getpid(), flush=True)
-    app.background(job)
-    return app
-
-program.make_app = make_app
-program.main()
-"""
-
-
-def test_every_process_that_serves_starts_the_background_jobs(start: Any, server: Server) -> None:
+def test_every_process_that_serves_starts_the_background_jobs(start: Start, server: Server) -> None:
     ((name, where),) = server.options.items()
     store = {name.upper(): where if isinstance(where, str) else ",".join(where)}
     app = start(
@@ -274,11 +201,11 @@ def test_every_process_that_serves_starts_the_background_jobs(start: Any, server
         assert line, "it ended"
         if line.startswith("job "):
             ran_in.add(line)
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     assert app.end()[0] == 0
 
 
-def test_a_busy_port_is_one_line(start: Any) -> None:
+def test_a_busy_port_is_one_line(start: Start) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         status, output = start(PORT=str(port)).end()

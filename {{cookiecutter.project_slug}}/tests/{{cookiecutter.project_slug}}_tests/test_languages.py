@@ -28,12 +28,6 @@ from .examples import add, text_of
 PACKAGE = Path({{cookiecutter.project_slug}}.__file__).parent
 
 
-@pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
-
-
 def marked() -> set[str]:
     """What a translator's tools find: the texts of `_` and `N_`, in modules and templates."""
     sources = [each.read_text(encoding="utf-8") for each in PACKAGE.rglob("*.py")]

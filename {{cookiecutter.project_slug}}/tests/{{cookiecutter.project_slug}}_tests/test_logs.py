@@ -1,23 +1,21 @@
 """Log lines: their form, their level, and the id that ties them to a request."""
 
-# ruff: noqa: F811 - `start` is an imported fixture
-
 from __future__ import annotations
 
 import json
 import logging
 import re
 import signal
-from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 
 from {{cookiecutter.project_slug}}.logs import JsonFormatter, new_request_id
 
+from .app_process import Process
 from .browser import Browser
+from .conftest import Start
 from .servers import HOST
-from .test_health import start  # noqa: F401 - a fixture
 
 
 def ask(port: int, path: str, **headers: str) -> str:
@@ -26,14 +24,14 @@ def ask(port: int, path: str, **headers: str) -> str:
         return str(answer.headers["X-Request-ID"])
 
 
-def end(app: Any) -> list[str]:
-    app.process.send_signal(signal.SIGTERM)
+def end(app: Process) -> list[str]:
+    app.send(signal.SIGTERM)
     status, output = app.end()
     assert status == 0
     return list(output.splitlines())
 
 
-def test_in_json_each_line_is_an_object_with_the_id_of_its_request(start: Any) -> None:
+def test_in_json_each_line_is_an_object_with_the_id_of_its_request(start: Start) -> None:
     app = start(LOG_FORMAT="json")
     app.first_line()
     request_id = ask(app.port, "/login?next=%2Faccount")
@@ -56,7 +54,7 @@ def test_an_exception_stays_on_its_line(caplog: pytest.LogCaptureFixture) -> Non
     assert "ValueError: a\nb" in json.loads(line)["exception"]
 
 
-def test_health_checks_are_not_logged_and_pages_are_from_the_level_on(start: Any) -> None:
+def test_health_checks_are_not_logged_and_pages_are_from_the_level_on(start: Start) -> None:
     app = start(LOG_LEVEL="warning")
     app.first_line()
     for path in ("/healthz", "/readyz", "/login"):
@@ -69,7 +67,7 @@ def test_health_checks_are_not_logged_and_pages_are_from_the_level_on(start: Any
         assert path not in output
 
 
-def test_a_proxys_id_goes_through_to_the_log_and_back(start: Any) -> None:
+def test_a_proxys_id_goes_through_to_the_log_and_back(start: Start) -> None:
     app = start(TRUSTED_PROXIES="127.0.0.1")
     app.first_line()
     given = "1-67891233-abcdef012345678912345678"
@@ -85,7 +83,7 @@ async def test_without_a_proxy_a_visitors_id_is_not_taken(browser: Browser) -> N
     assert re.fullmatch("[0-9a-f]{16}", page.headers["X-Request-ID"])
 
 
-def test_an_address_that_is_no_proxy_of_ours_names_no_request(start: Any) -> None:
+def test_an_address_that_is_no_proxy_of_ours_names_no_request(start: Start) -> None:
     app = start(TRUSTED_PROXIES="10.1.2.3")
     app.first_line()
     made = ask(app.port, "/login", **{"X-Request-ID": "chosen-by-a-visitor"})

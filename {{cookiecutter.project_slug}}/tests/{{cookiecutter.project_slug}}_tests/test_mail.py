@@ -34,12 +34,6 @@ from .smtp_server import SmtpServer
 SENDER = "noreply@example.com"
 
 
-@pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
-
-
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for this machine, signed by itself, with its key."""

@@ -1,7 +1,5 @@
 """/metrics: what is counted, that processes add up, and that no visitor chooses a label."""
 
-# ruff: noqa: F811 - `start` is an imported fixture
-
 from __future__ import annotations
 
 import asyncio
@@ -25,10 +23,10 @@ from {{cookiecutter.project_slug}} import metrics
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 
+from .app_process import TWO_PROCESSES, Process
 from .browser import Browser
-from .conftest import MakeBrowser
+from .conftest import MakeBrowser, Start
 from .servers import HOST, Server, free_port
-from .test_health import TWO_PROCESSES, Process, start  # noqa: F401 - start is a fixture
 
 
 def value_in(text: str, name: str, **labels: str) -> float:
@@ -182,7 +180,7 @@ async def test_the_port_of_the_pages_has_no_such_page(
     assert (await browser.get("/metrics")).status == 404
 
 
-def test_a_busy_port_of_the_metrics_is_one_line_that_names_it(start: Any) -> None:
+def test_a_busy_port_of_the_metrics_is_one_line_that_names_it(start: Start) -> None:
     taken, port = bind_unused_port(address=HOST)
     with taken:
         status, output = start(METRICS_PORT=str(port)).end()
@@ -192,7 +190,7 @@ def test_a_busy_port_of_the_metrics_is_one_line_that_names_it(start: Any) -> Non
 
 
 def test_processes_add_up_and_one_that_is_killed_takes_nothing_away(
-    start: Any, server: Server, tmp_path: Path
+    start: Start, server: Server, tmp_path: Path
 ) -> None:
     ((name, where),) = server.options.items()
     port = free_port()
@@ -214,7 +212,7 @@ def test_processes_add_up_and_one_that_is_killed_takes_nothing_away(
     read("/login", app.port)
     wait_for_logins_shown(port, 21)
     assert not list(folder.glob(f"gauge_live*_{first}.db"))
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     assert app.end()[0] == 0
     assert not folder.exists()
 

@@ -13,12 +13,6 @@ from .browser import Browser
 HOSTILE = """<script>alert(1)</script>"><img src=x onerror='alert(1)'>"""
 
 
-@pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
-
-
 @pytest.mark.gen_test
 async def test_33_what_people_write_is_escaped_on_every_page(browser: Browser) -> None:
     pages = [

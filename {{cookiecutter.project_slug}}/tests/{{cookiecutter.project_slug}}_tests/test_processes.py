@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from .app_process import Process
+from .conftest import Start
 from .servers import HOST, Server
-from .test_health import Process, start  # noqa: F401 - a fixture
 
-Start = Callable[..., Process]
 StartTwo = Callable[[], tuple[Process, list[int]]]
 
 # The app with a page that says when it is asked, and waits. Each process that serves says so.
@@ -45,7 +45,7 @@ program.main()
 
 
 @pytest.fixture
-def serve(start: Start) -> Start:  # noqa: F811
+def serve(start: Start) -> Start:
     """Starts the app with the slow page, and waits until it serves."""
 
     def serve(**environ: str) -> Process:
@@ -57,7 +57,7 @@ def serve(start: Start) -> Start:  # noqa: F811
 
 
 @pytest.fixture
-def serve_two(start: Start, server: Server) -> StartTwo:  # noqa: F811
+def serve_two(start: Start, server: Server) -> StartTwo:
     """Starts two processes, and returns them with the ids of the two."""
 
     def serve_two() -> tuple[Process, list[int]]:
@@ -72,9 +72,9 @@ def test_each_signal_that_ends_the_app_lets_a_request_finish(
     serve: Start, number: signal.Signals
 ) -> None:
     app = serve()
-    connection = ask(app, "/slow?seconds=0.5")
+    connection = ask(app, "/slow?seconds=0.2")
     read_until(app, "asked")
-    app.process.send_signal(number)
+    app.send(number)
     response = connection.getresponse()
     assert (response.read(), response.headers["Connection"]) == (b"done", "close")
     assert app.end()[0] == 0
@@ -84,10 +84,10 @@ def test_a_second_signal_ends_the_app_at_once(serve: Start) -> None:
     app = serve()
     connection = ask(app, "/slow?seconds=60")
     read_until(app, "asked")
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     read_until(app, "stopping")
-    app.process.send_signal(signal.SIGINT)
-    assert app.process.wait(timeout=10) == -signal.SIGINT
+    app.send(signal.SIGINT)
+    assert app.wait() == -signal.SIGINT
     connection.close()
 
 
@@ -95,31 +95,31 @@ def test_a_second_signal_ends_all_processes_at_once(serve_two: StartTwo) -> None
     app, pids = serve_two()
     connection = ask(app, "/slow?seconds=60")
     read_until(app, "asked")
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     read_until(app, "stopping")
-    app.process.send_signal(signal.SIGTERM)
-    assert app.process.wait(timeout=10) == 1
+    app.send(signal.SIGTERM)
+    assert app.wait() == 1
     wait_for(lambda: not any(map(is_alive, pids)))
     connection.close()
 
 
-def test_a_program_that_nohup_started_outlives_its_terminal(start: Start) -> None:  # noqa: F811
+def test_a_program_that_nohup_started_outlives_its_terminal(start: Start) -> None:
     ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     app = start(program=["-c", ignore + SLOW])
     read_until(app, "Serving on")
-    app.process.send_signal(signal.SIGHUP)
-    app.process.send_signal(signal.SIGHUP)
+    app.send(signal.SIGHUP)
+    app.send(signal.SIGHUP)
     assert get(app, "/healthz") == 200
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     assert app.end()[0] == 0
 
 
-def test_uvloop_serves_and_ends_in_good_order(start: Start) -> None:  # noqa: F811
+def test_uvloop_serves_and_ends_in_good_order(start: Start) -> None:
     app = start(program=["-c", SLOW], UVLOOP="true")
     read_until(app, "serving")
     connection = ask(app, "/slow?seconds=0.3")
     assert "uvloop" in read_until(app, "asked")
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     assert connection.getresponse().read() == b"done"
     assert app.end()[0] == 0
 
@@ -130,7 +130,7 @@ def test_during_the_grace_the_app_serves_while_readyz_sends_visitors_elsewhere(
     app = serve(GRACE="60")
     kept = HTTPConnection(HOST, app.port, timeout=5)
     assert get(app, "/readyz", kept) == 200
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     read_until(app, "stopping")
     assert get(app, "/readyz") == 503
     assert get(app, "/") == 200
@@ -138,8 +138,8 @@ def test_during_the_grace_the_app_serves_while_readyz_sends_visitors_elsewhere(
     response = kept.getresponse()
     assert (response.status, response.headers["Connection"]) == (200, "close")
     response.read()
-    app.process.send_signal(signal.SIGTERM)
-    assert app.process.wait(timeout=10) == -signal.SIGTERM
+    app.send(signal.SIGTERM)
+    assert app.wait() == -signal.SIGTERM
 
 
 def test_a_request_that_is_still_arriving_is_waited_for(serve: Start) -> None:
@@ -150,7 +150,7 @@ def test_a_request_that_is_still_arriving_is_waited_for(serve: Start) -> None:
             b"Content-Type: application/x-www-form-urlencoded\r\n\r\ntext="
         )
         assert get(app, "/healthz") == 200  # by now the headers have arrived as well
-        app.process.send_signal(signal.SIGTERM)
+        app.send(signal.SIGTERM)
         read_until(app, "stopping")
         wait_for(lambda: get(app, "/healthz") == 0)  # it has stopped listening
         connection.sendall(b"note")
@@ -167,7 +167,7 @@ def test_a_process_that_ends_alone_is_started_again(
     how = "was killed by SIGKILL" if number == signal.SIGKILL else "ended with 0"
     read_until(app, f"(pid {one}) {how}; starting it again in 0.1 s")
     assert serving(app) not in (one, other)
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     status, output = app.end()
     assert status == 0
     assert "starting it again" not in output
@@ -176,7 +176,7 @@ def test_a_process_that_ends_alone_is_started_again(
 
 def test_processes_whose_parent_is_killed_end_as_well(serve_two: StartTwo) -> None:
     app, pids = serve_two()
-    app.process.kill()
+    app.send(signal.SIGKILL)
     wait_for(lambda: not any(map(is_alive, pids)))
 
 
@@ -193,9 +193,9 @@ os._exit(3)
 
 
 def test_a_process_that_crashes_over_and_over_is_started_ever_more_rarely(
-    start: Start,  # noqa: F811
+    start: Start,
 ) -> None:
-    app = start(program=["-c", CRASHING.format(delays="0.05, 0.4")])
+    app = start(program=["-c", CRASHING.format(delays="0.02, 0.16")])
     times: list[float] = []
     lines: list[str] = []
     while len(times) < 7:
@@ -204,24 +204,24 @@ def test_a_process_that_crashes_over_and_over_is_started_ever_more_rarely(
             times.append(float(line.split()[1]))
         else:
             lines.append(line)
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     assert app.end()[0] == 0
     waits = [after - before for before, after in itertools.pairwise(times)]
-    for waited, least in zip(waits, [0.05, 0.1, 0.2, 0.4, 0.4, 0.4], strict=True):
+    for waited, least in zip(waits, [0.02, 0.04, 0.08, 0.16, 0.16, 0.16], strict=True):
         assert waited >= least
     assert len(lines) == 6
-    assert "ended with 3; starting it again in 0.4 s" in lines[-1]
+    assert "ended with 3; starting it again in 0.2 s" in lines[-1]
 
 
-def test_hundreds_of_crashes_do_not_end_the_parent(start: Start) -> None:  # noqa: F811
+def test_hundreds_of_crashes_do_not_end_the_parent(start: Start) -> None:
     app = start(program=["-c", CRASHING.format(delays="0.0, 0.0")])
     for _ in range(120):
         read_until(app, "started")
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     assert app.end()[0] == 0
 
 
-def test_a_port_that_others_share_is_in_use(server: Server, start: Start) -> None:  # noqa: F811
+def test_a_port_that_others_share_is_in_use(server: Server, start: Start) -> None:
     with socket.create_server((HOST, 0), reuse_port=True) as taken:
         port = taken.getsockname()[1]
         status, output = start(PORT=str(port), PROCESSES="2", **store(server)).end()

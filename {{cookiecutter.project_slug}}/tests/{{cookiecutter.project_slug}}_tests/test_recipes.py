@@ -39,12 +39,6 @@ from .servers import free_port
 PAGE = "recipes.md"
 
 
-@pytest.fixture
-def engine() -> str:
-    """The recipes use what is tested on both engines elsewhere."""
-    return "memory"
-
-
 def test_no_recipe_needs_a_private_name() -> None:
     for name, code in EXAMPLES.items():
         assert re.findall(r"(?:\.|import )_[a-z]\w*", code) == [], name
@@ -321,8 +315,7 @@ def site(tmp_path: Path, empty_database: Path, provider: Provider) -> Iterator[s
         GOOGLE_CLIENT_SECRET="its-secret",
     )
     yield f"http://localhost:{port}"
-    process.terminate()
-    process.communicate()
+    process.kill()
 
 
 async def ask(browser: Browser, path: str = "/login/google") -> dict[str, str]:

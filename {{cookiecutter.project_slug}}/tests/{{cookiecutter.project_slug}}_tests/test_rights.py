@@ -164,8 +164,6 @@ async def test_the_first_admin_comes_from_the_command_line(
 async def test_the_command_line_takes_a_role_from_open_sessions(
     settings: Settings, command: Callable[..., None], browser: Browser
 ) -> None:
-    if settings.session_engine == "memory":
-        pytest.skip("the memory engine is for one process")
     command("add", "ada", "--role=admin")
     await browser.login()
     assert (await browser.get("/admins")).status == 200

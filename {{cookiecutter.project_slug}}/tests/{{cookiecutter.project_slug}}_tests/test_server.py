@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
+from .conftest import Start
 from .servers import HOST
-from .test_health import Process, start  # noqa: F401 - a fixture
 from .test_processes import get, read_until
-
-Start = Callable[..., Process]
 
 # The app with few files, and limits that a test can wait for.
 PROGRAM = """
@@ -29,7 +26,7 @@ UNFINISHED_BODY = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\
 
 
 def test_43_more_idle_connections_than_files_leave_the_process_answering(
-    start: Start,  # noqa: F811
+    start: Start,
 ) -> None:
     app = start(program=["-c", PROGRAM.format(limits=(60, 60))])
     read_until(app, "Serving on")
@@ -38,7 +35,7 @@ def test_43_more_idle_connections_than_files_leave_the_process_answering(
             idle.enter_context(socket.create_connection((HOST, app.port)))
         for _ in range(10):
             assert get(app, "/healthz") == 200
-    app.process.send_signal(signal.SIGTERM)
+    app.send(signal.SIGTERM)
     status, output = app.end()
     assert status == 0
     assert output.count("the limit of open files is near") == 1
@@ -47,7 +44,7 @@ def test_43_more_idle_connections_than_files_leave_the_process_answering(
 
 @pytest.mark.parametrize("begun", [b"", UNFINISHED_HEADERS, UNFINISHED_BODY])
 def test_43_a_request_that_never_ends_goes_away(
-    start: Start,  # noqa: F811
+    start: Start,
     begun: bytes,
 ) -> None:
     app = start(program=["-c", PROGRAM.format(limits=(0.2, 0.2))])

@@ -21,12 +21,6 @@ from {{cookiecutter.project_slug}}.settings import Settings
 PACKAGE = Path({{cookiecutter.project_slug}}.__file__).parent
 
 
-@pytest.fixture
-def engine() -> str:
-    """What is tested here has nothing to do with the store: once is enough."""
-    return "memory"
-
-
 def imports(module: str) -> set[str]:
     """The modules of the package that `module` imports, types included."""
     path = PACKAGE.joinpath(*module.split("."))

@@ -1,42 +1,36 @@
 """Sockets from systemd: the app serves them, and what arrives during a restart is answered."""
 
-# ruff: noqa: F811 - `start` is an imported fixture
-
 from __future__ import annotations
 
 import http.client
 import os
 import signal
 import socket
-from typing import Any
 
 import pytest
 
 from {{cookiecutter.project_slug}}.socket_activation import inherited_sockets
 
+from .conftest import Start
 from .servers import HOST
-from .test_health import start  # noqa: F401 - start is a fixture
 
 # What systemd does: the socket is file 3, and the variables name the process.
 AS_SYSTEMD = """
 import os, runpy, sys
-os.dup2(int(os.environ["SOCKET"]), 3)
 os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
 sys.argv = ["{{cookiecutter.project_slug}}"]
 runpy.run_module("{{cookiecutter.project_slug}}", run_name="__main__")
 """
 
 
-def test_a_request_that_arrives_during_a_restart_is_answered_after_it(start: Any) -> None:
+def test_a_request_that_arrives_during_a_restart_is_answered_after_it(start: Start) -> None:
     with socket.create_server((HOST, 0)) as listening:
-        number = listening.fileno()
-        os.set_inheritable(number, True)
         port = listening.getsockname()[1]
-        run = {"program": ["-c", AS_SYSTEMD], "SOCKET": str(number)}
+        run = {"program": ["-c", AS_SYSTEMD], "files": [listening.fileno()]}
         first = start(**run)
         assert first.first_line().startswith("Serving on")
         assert get(port) == 200
-        first.process.send_signal(signal.SIGTERM)
+        first.send(signal.SIGTERM)
         assert first.end()[0] == 0
 
         waiting = http.client.HTTPConnection(HOST, port, timeout=30)
@@ -44,7 +38,7 @@ def test_a_request_that_arrives_during_a_restart_is_answered_after_it(start: Any
         second = start(**run)
         assert waiting.getresponse().status == 200
         waiting.close()
-        second.process.send_signal(signal.SIGTERM)
+        second.send(signal.SIGTERM)
         assert second.end()[0] == 0
 
 

@@ -315,8 +315,6 @@ async def test_a_registration_that_was_refused_does_not_count(make_browser: Make
 async def test_32_all_processes_count_together(
     app: App, settings: Settings, request: pytest.FixtureRequest
 ) -> None:
-    if settings.session_engine == "memory":
-        pytest.skip("the memory engine is for one process")
     second = make_app(settings)  # as in another process: engines of its own on the same store
     for n in range(account_limit.times):
         assert await fail((app, second)[n % 2].services.throttle, "192.0.2.1", "ada")

@@ -29,6 +29,7 @@ from .trips import Trips
 
 __all__ = [
     "COOKIE_SECRET",
+    "ON_MEMORY",
     "Browser",
     "Clock",
     "MakeBrowser",
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 Routes = list[tuple[str, Any]]
+
+ON_MEMORY = pytest.mark.parametrize("engine", ["memory"])
+"""Marks a test that moves the clock of the engine: a server's cannot be moved."""
 
 
 class Script(SessionMixin, NotificationMixin, RequestHandler):

@@ -18,8 +18,15 @@ from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 from {{cookiecutter.project_slug}}.sessions.errors import StoreUnavailable
 
 pytestmark = pytest.mark.gen_test
+ON_A_SERVER = pytest.mark.parametrize("engine", ["{{cookiecutter.engine}}"])
 TTL_S = 60.0
 Changes = dict[str, bytes | None]
+
+
+@pytest.fixture(params=["memory", "{{cookiecutter.engine}}"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """All of this holds on either engine."""
+    return str(request.param)
 
 
 async def create(records: Engine, key: str, **fields: bytes) -> None:
@@ -368,11 +375,10 @@ async def test_close_waits_for_the_requests_under_way(records: Engine, key: str)
     assert await asyncio.gather(*writes) == [{}] * 5
 
 
+@ON_A_SERVER
 async def test_what_another_process_wrote_meanwhile_is_found(
     records: Engine, key: str, engine: str, storage: dict[str, Any]
 ) -> None:
-    if engine == "memory":
-        return  # there is no other process
     other = ENGINES[engine].open(storage, "sessions", 2.0)
     await create(records, key, old=b"1")
     seen = await records.load(key)
@@ -397,12 +403,11 @@ FOREIGN = {
 }
 
 
+@ON_A_SERVER
 @pytest.mark.parametrize("kind", FOREIGN)
 async def test_foreign_content_is_not_there_and_can_be_replaced(
     records: Engine, key: str, storage: dict[str, Any], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if records.name == "memory":
-        return  # nobody else writes there
     await put_foreign(storage, key, FOREIGN[kind], flags=int(kind == "flagged"))
     with caplog.at_level(logging.WARNING):
         assert await records.load(key) is None
@@ -414,22 +419,20 @@ async def test_foreign_content_is_not_there_and_can_be_replaced(
     assert await fields_of(records, key) == {"a": b"1"}
 
 
+@ON_A_SERVER
 async def test_foreign_content_can_be_ended(
     records: Engine, key: str, storage: dict[str, Any]
 ) -> None:
-    if records.name == "memory":
-        return  # nobody else writes there
     await put_foreign(storage, key, b"hello")
     assert await records.end(key, "ended") == {}
     assert await records.write(key, {"a": b"1"}, TTL_S, create=True) is None
 
 
+@ON_A_SERVER
 @pytest.mark.parametrize("call", ["load", "write", "end", "ping"])
 async def test_server_that_is_not_there_is_an_error_not_an_absence(
     engine: str, call: str, unused_storage: dict[str, Any]
 ) -> None:
-    if engine == "memory":
-        return  # it is always there
     lonely = ENGINES[engine].open(unused_storage, "sessions", 2.0)
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "load": lambda: lonely.load("k"),

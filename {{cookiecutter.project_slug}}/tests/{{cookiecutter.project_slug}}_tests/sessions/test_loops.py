@@ -91,8 +91,6 @@ def test_a_loop_that_ended_in_the_middle_of_requests_leaves_the_next_one_in_peac
 def test_a_fork_after_the_first_request_serves_on_connections_of_its_own(
     engine: str, storage: dict[str, Any], key_prefix: str
 ) -> None:
-    if engine == "memory":
-        return  # it serves one process
     app, browsers = application(engine, storage, key_prefix), list[Browser]()
     asyncio.run(serve(app, browsers, count))
     child = os.fork()

@@ -17,7 +17,16 @@ from {{cookiecutter.project_slug}}.sessions import Store
 from {{cookiecutter.project_slug}}.sessions.engines.base import TOMBSTONE_S
 
 from .acts import Act
-from .conftest import Browser, Clock, MakeBrowser, Script, messages_of, run, value_of
+from .conftest import (
+    ON_MEMORY,
+    Browser,
+    Clock,
+    MakeBrowser,
+    Script,
+    messages_of,
+    run,
+    value_of,
+)
 
 pytestmark = pytest.mark.gen_test
 
@@ -132,11 +141,10 @@ async def test_a_get_whose_change_is_dropped_leaves_a_line_in_the_log(
     assert "dropped what a request changed" in caplog.text
 
 
+@ON_MEMORY
 async def test_after_a_minute_an_older_id_is_an_unknown_one(
-    make_browser: MakeBrowser, clock: Clock, engine: str, ends: Act
+    make_browser: MakeBrowser, clock: Clock, ends: Act
 ) -> None:
-    if engine != "memory":
-        return  # a server's clock cannot be moved; test_engines.py has the tombstone's end
     _, tab = await second_tab(make_browser, ends)
     clock.advance(TOMBSTONE_S + 1)
     page = await run(tab, lambda handler: handler.session.set("visits", 2))

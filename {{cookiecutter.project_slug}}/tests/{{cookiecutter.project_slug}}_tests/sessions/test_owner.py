@@ -12,7 +12,17 @@ from tornado.web import Application
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
 from {{cookiecutter.project_slug}}.sessions.record import owner_key
 
-from .conftest import COOKIE_SECRET, Browser, Clock, MakeBrowser, Page, Script, run, value_of
+from .conftest import (
+    COOKIE_SECRET,
+    ON_MEMORY,
+    Browser,
+    Clock,
+    MakeBrowser,
+    Page,
+    Script,
+    run,
+    value_of,
+)
 
 pytestmark = pytest.mark.gen_test
 
@@ -338,10 +348,8 @@ async def test_a_user_without_sessions_is_no_error(ada: Owner) -> None:
 
 
 async def test_a_script_reaches_a_users_sessions_with_a_store_of_its_own(
-    app: Application, make_browser: MakeBrowser, engine: str
+    app: Application, make_browser: MakeBrowser
 ) -> None:
-    if engine == "memory":
-        return  # it serves one application
     first, second = make_browser(), make_browser()
     await login(first)
     await login(second)
@@ -359,11 +367,10 @@ async def test_a_script_reaches_a_users_sessions_with_a_store_of_its_own(
     await store.close()
 
 
+@ON_MEMORY
 async def test_a_message_does_not_keep_a_session_alive(
-    ada: Owner, make_browser: MakeBrowser, clock: Clock, engine: str
+    ada: Owner, make_browser: MakeBrowser, clock: Clock
 ) -> None:
-    if engine != "memory":
-        return  # a server's clock cannot be moved
     browser = make_browser(clock=clock)
     await login(browser)
     for _ in range(3):
