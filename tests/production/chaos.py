@@ -104,7 +104,10 @@ class Database:
 @contextmanager
 def site(folder: Path) -> Iterator[Site]:
     with ExitStack() as stack:
-        store = stack.enter_context(watched_by_sentinels(folder))
+        # As docs/stores.md of a project recommends: sentinels can fail over twice within seconds, and
+        # the second time to a replica that has nothing of what the first new master took.
+        safe = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "10")
+        store = stack.enter_context(watched_by_sentinels(folder, *safe))
         (folder / "database").mkdir()
         database = Database(folder / "database")
         stack.callback(database.stop)
@@ -217,13 +220,13 @@ async def run(site: Site, seconds: float) -> tuple[Ledger, list[Event]]:
 
 
 async def watch_masters(site: Site, ledger: Ledger) -> None:
-    """Note each fail-over, those included that nobody caused: a busy machine can look dead."""
+    """Note each fail-over: one is caused, but sentinels can have two for it."""
     question, last = f"SENTINEL GET-MASTER-ADDR-BY-NAME {SERVICE}", None
     while True:
         address = await asyncio.to_thread(site.store.sentinels[0].ask, question)
         if last not in (None, address):
             ledger.masters.append(ledger.now())
-            say(ledger.now(), "another server is the master")
+            say(ledger.now(), f"the sentinels name {' '.join(address.split()[-1:])} as the master")
         last = address
         await asyncio.sleep(0.2)
 
@@ -285,7 +288,7 @@ def verdict(ledger: Ledger, events: list[Event]) -> tuple[list[str], bool]:
         f"{kinds.total():,} requests, {kinds[BUSY]} answered with 503 (try again)",
         f"requests lost: {lost - with_process}, and {with_process} that the killed process had",
         f"failures by kind: {failures(kinds)}",
-        f"fail-overs: {during}, and {len(ledger.masters) - during} that nobody caused",
+        f"fail-overs for the killed master: {during}; others: {len(ledger.masters) - during}",
         f"longest outage of a visitor: {own_s:.1f} s in the fail-over, {other_s:.1f} s otherwise",
         *(f"{name}: {broken[name]}" for name in LOSSES),
         f"logouts that were confirmed: {len(ledger.ended):,}",
@@ -340,9 +343,9 @@ that nothing is known to be saved, and what to do. A process that is killed take
 it was answering: nginx sends none of them again, as it could be saved twice. Redis replicates
 asynchronously: a master that is killed can take along what it had not passed on.
 
-**One run is one day.** Of the first five, on two busy cores, three broke no promise. One lost a note when
-the master was killed. One lost 16 sessions and 3 notes, brought back 4 sessions that had ended, lost
-3 messages and showed 20 twice; that run did not note when, so that its cause is not known.
+The servers have `min-replicas-to-write 1`. Without it two of seven days lost 14 and 16 sessions and
+brought back 6 and 4: the sentinels failed over twice within three seconds, and the second time to the
+replica that had nothing of what the first new master had taken.
 """
 
 

@@ -132,6 +132,14 @@ async def planned_failover(store: Store) -> None:
     await _until(lambda: _is_replica(store.servers[0]), "the old master to be a replica")
 
 
+async def paused_failover(store: Store) -> None:
+    """The same, while the old master takes no writes: as docs/stores.md says."""
+    old = store.servers[0]
+    assert old.ask("CLIENT PAUSE 20000 WRITE").startswith("+OK")
+    await planned_failover(store)
+    assert old.ask("CLIENT UNPAUSE").startswith("+OK")
+
+
 async def killed(store: Store) -> None:
     store.servers[0].kill()
     await _until(lambda: any(map(_is_master, store.servers[1:])), "a new master")
@@ -195,12 +203,18 @@ def _replication(server: Server) -> str:
 
 
 CAREFUL: Final = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
+MOST_CAREFUL: Final = ("--min-replicas-to-write", "2", "--min-replicas-max-lag", "2")
 CASES: Final[dict[str, tuple[Callable[[Path], AbstractContextManager[Store]], Event]]] = {
     "Sentinel: planned fail-over": (watched_by_sentinels, planned_failover),
     "the same, `min-replicas-to-write 1`": (
         lambda folder: watched_by_sentinels(folder, *CAREFUL),
         planned_failover,
     ),
+    "the same, `min-replicas-to-write 2`": (
+        lambda folder: watched_by_sentinels(folder, *MOST_CAREFUL),
+        planned_failover,
+    ),
+    "the same, behind `CLIENT PAUSE 20000 WRITE`": (watched_by_sentinels, paused_failover),
     "Sentinel: master killed": (watched_by_sentinels, killed),
     "Sentinel: master frozen for 6 s": (watched_by_sentinels, frozen),
     "the same, `min-replicas-to-write 1` ": (

@@ -25,6 +25,12 @@ def test_the_switch_of_a_planned_failover_is_followed() -> None:
     assert losses.longest_outage_s < 3
 
 
+def test_a_planned_failover_loses_nothing_if_the_old_master_takes_no_writes() -> None:
+    losses = losses_of("the same, behind `CLIENT PAUSE 20000 WRITE`")
+    assert (losses.writes_lost, losses.logouts_undone) == (0, 0)
+    assert losses.longest_outage_s < 10
+
+
 @pytest.mark.parametrize("case", ["Sentinel: master frozen for 6 s", "Sentinel: master killed"])
 def test_a_master_that_is_silent_is_replaced_and_nothing_is_written_to_it_when_it_is_back(
     case: str,
