@@ -18,7 +18,7 @@ from load import LoadFailed, Request, Visitor
 from servers import Server, Servers, Store
 
 VISITORS: Final = 512
-"""Sessions that requests are spread over: twice as many as there are connections at most."""
+"""Visitors with a session: twice as many as there are connections at most."""
 VISITORS_QUICK: Final = 128
 
 Way = Literal["direct", "proxy", "delayed", "few", "many", "weighed"]
@@ -39,15 +39,16 @@ class Subject:
     store: Store | None
     cookies: list[str]
 
-    def requests(self, workload: str) -> list[Request]:
-        """What wrk sends for a workload, for each visitor in turn."""
+    def requests(self, workload: str, visitors: int | None = None) -> list[Request]:
+        """What wrk sends for a workload, for each visitor, or so many of them, in turn."""
+        cookies = self.cookies[:visitors]
         if workload == "flash":
             # All forms, then all pages: a page is asked for when its form has long been answered.
-            posts = [Request("/flash", c, "POST", "text=saved") for c in self.cookies]
-            return posts + [Request("/flash", cookie) for cookie in self.cookies]
+            posts = [Request("/flash", c, "POST", "text=saved") for c in cookies]
+            return posts + [Request("/flash", cookie) for cookie in cookies]
         if workload == "anonymous":
             return [Request("/read")]
-        return [Request(f"/{workload}", cookie) for cookie in self.cookies]
+        return [Request(f"/{workload}", cookie) for cookie in cookies]
 
 
 class Lab:

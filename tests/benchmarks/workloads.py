@@ -16,6 +16,7 @@ from load import hammer
 PAGES: Final = ("read", "write", "flash", "anonymous")
 
 ALL_ROUNDS: Final = 1_000_000
+FEWEST_VISITORS: Final = 64
 PEERS_ROUNDS: Final = 3
 """Enough for ratios of many times."""
 
@@ -75,7 +76,7 @@ def _hammering(
 ) -> Measure:
     def measure(lab: Lab) -> Mapping[str, float]:
         subject = lab.subject(app, engine, way)
-        requests = subject.requests(page)
+        requests = subject.requests(page, max(FEWEST_VISITORS, 2 * connections))
         cpu_s = subject.server.cpu_s()
         done = hammer(subject.server.port, requests, connections, seconds, lab.servers.scratch)
         return {

@@ -47,13 +47,18 @@ class Dictionary(MutableMapping[str, Any]):
         """Raise `RuntimeError` if a value could not be saved, in a new session if need be."""
 
     def __getitem__(self, name: str) -> Any:
-        self.check_loaded()
-        value = self._values[name]
-        if name.startswith(OWN):
+        if name not in self:
             raise KeyError(name)
+        value = self._values[name]
         if type(value) not in IMMUTABLE:
             self.touched.add(name)
         return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of `name`, or `default` if there is none."""
+        if name not in self:
+            return default
+        return self[name]
 
     def __setitem__(self, name: str, value: object) -> None:
         """Set `name`. Raises `TypeError` for a value that could not be given back as it is."""
@@ -71,7 +76,8 @@ class Dictionary(MutableMapping[str, Any]):
         self.touched.add(name)
 
     def __contains__(self, name: object) -> bool:
-        self.check_loaded()
+        if self.state is None:
+            self.check_loaded()
         return name in self._values and not str(name).startswith(OWN)
 
     def __iter__(self) -> Iterator[str]:

@@ -52,7 +52,7 @@ class SessionManager(Session):
             drops_if_lost=request.method in ("GET", "HEAD", "OPTIONS"),
         )
         self.address = request.remote_ip or ""
-        self.agent = request.headers.get("User-Agent", "")
+        self._request = request
         self.request_id = getattr(handler, "request_id", "-")
         # The handler has the session. If the session had the handler too, only the garbage
         # collector could free them.
@@ -120,6 +120,9 @@ class SessionManager(Session):
                 await deliver(self.store, self.id, taken)
             except StoreUnavailable as error:
                 self.store.log_outage(error)
+
+    def agent(self) -> str:
+        return self._request.headers.get("User-Agent", "")
 
     def can_set_cookie(self) -> bool:
         handler = self._handler()

@@ -67,16 +67,14 @@ async def write_list(store: Store, user_id: str | int, changes: Changes) -> None
     await store.sessions.write(owner_key(store, user_id), changes, life_s, create=create)
 
 
-def life_s(
-    values: Mapping[str, Any], config: SessionConfig, now: float, *, used: float | None = None
-) -> float:
-    """Return for how many seconds the session lives if it is not used again; `used`: last use.
+def life_s(values: Mapping[str, Any], config: SessionConfig, now: float) -> float:
+    """Return for how many seconds the session lives if it is not used again.
 
     The store enforces the idle limit, by the record's time to live. Where our clock says that it is
     over, the clock was set: a step of it must not end every session.
     """
     idle_s: float = values.get(IDLE) or config.idle_timeout
-    unused_s: float = now - (values[USED] if used is None else used)
+    unused_s: float = now - values[USED]
     left_s = idle_s - unused_s if 0 <= unused_s < idle_s else idle_s
     created: float = values[CREATED]
     return min(left_s, created + config.absolute_timeout - now)

@@ -31,7 +31,7 @@ class Session(Dictionary):
     and its cookie is set, once something is stored in it.
     """
 
-    address = agent = ""
+    address = ""
     """Who sent the request, for log lines and the user's list of sessions."""
     request_id = "-"
 
@@ -208,6 +208,8 @@ class Session(Dictionary):
             return True
         if self.state is State.ALIVE:
             return bool(self.outgoing or self.unwanted or self.changes())
+        if not (self.outgoing or self._values):  # a visitor who stores nothing: the usual case
+            return False
         return bool(self.state and (self.outgoing or self or self.owner is not None))
 
     def use_is_due(self) -> bool:
@@ -238,13 +240,20 @@ class Session(Dictionary):
         limit: float = self.own(CREATED) + config.absolute_timeout
         return min(self.store.clock() + life_s, limit)
 
-    def life_s(self, *, used: float | None = None) -> float:
-        """Return for how many seconds the record lives; 0 or less: it is over. `used`: last use."""
-        return life_s(self._values, self.store.config, self.store.clock(), used=used)
+    def life_s(self) -> float:
+        """Return for how many seconds the record lives without use; 0 or less: it is over."""
+        return life_s(self._values, self.store.config, self.store.clock())
 
     def ttl_s(self) -> float:
         """Return for how many seconds a record that is written now lives without use."""
-        return max(1.0, self.life_s(used=self.store.clock()))
+        config = self.store.config
+        left_s: float = self._values[CREATED] + config.absolute_timeout - self.store.clock()
+        idle_s: float = self._values.get(IDLE) or config.idle_timeout
+        return max(1.0, min(idle_s, left_s))
+
+    @abstractmethod
+    def agent(self) -> str:
+        """Return what the visitor's browser calls itself."""
 
     @abstractmethod
     def can_set_cookie(self) -> bool:

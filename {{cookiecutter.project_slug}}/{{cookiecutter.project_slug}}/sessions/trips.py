@@ -276,7 +276,7 @@ async def _write_notices(session: Session, session_id: str, values: Changes) -> 
 async def _list(session: Session, session_id: str) -> None:
     """Put the session on its owner's list, if it has one."""
     if session.owner is not None:
-        agent, since = session.agent[:300], session.own(OWNER)[2]
+        agent, since = session.agent()[:300], session.own(OWNER)[2]
         entry = [session.handle, agent, session.address, since, session.store.clock()]
         await write_list(session.store, session.owner, {session_id: encode(entry)})
 

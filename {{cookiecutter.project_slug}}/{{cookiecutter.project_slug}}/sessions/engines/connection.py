@@ -24,8 +24,6 @@ _REST_S: Final = 0.5
 _SILENCE: Final = 0.25
 """The part of `timeout_s` after which a silent connection counts as forgotten by a firewall."""
 
-_Home = tuple[int, asyncio.AbstractEventLoop]
-
 
 class Request(NamedTuple):
     """A request under way."""
@@ -219,9 +217,11 @@ class Connections(Generic[Node]):
         self._connect = connect
         # After a fork both processes hold the same sockets. The child leaves those to its parent,
         # and does not even close them, which would disturb the parent's event loop.
-        self._current: dict[tuple[_Home, Node], Connection] = {}
-        self._alive: dict[Connection, _Home] = {}
-        """With those that still wait for replies, although another has taken their place."""
+        self._current: dict[tuple[int, asyncio.AbstractEventLoop, Node], Connection] = {}
+        self._alive: dict[Connection, int] = {}
+        """By process; with those that still wait for replies, although another has taken their
+        place.
+        """
 
     def request(
         self, node: Node, command: bytes, question: Any, due: float, *, repeatable: bool = False
@@ -233,24 +233,26 @@ class Connections(Generic[Node]):
 
     def to(self, node: Node) -> Connection:
         """Return the connection to `node`. Raises `StoreUnavailable` if that is known to fail."""
-        home = os.getpid(), asyncio.get_running_loop()
-        connection = self._current.get((home, node))
+        home = os.getpid(), asyncio.get_running_loop(), node
+        connection = self._current.get(home)
         if connection is None or connection.down:
             if connection is not None and connection.rests_until > connection.loop.time():
                 raise StoreUnavailable(connection.address, connection.cause, connection.cure)
-            for key in [key for key in self._current if key[0][1].is_closed()]:
+            for key in [key for key in self._current if key[1].is_closed()]:
                 self._alive.pop(self._current.pop(key), None)
-            connection = self._current[home, node] = self._connect(node)
+            connection = self._current[home] = self._connect(node)
             connection.repeat = partial(self._send, node)
-            self._alive[connection] = home
+            self._alive[connection] = home[0]
             connection.task.add_done_callback(partial(self._forget, connection))
         return connection
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
-        here = os.getpid(), asyncio.get_running_loop()
-        alive = [connection for connection, home in self._alive.items() if home == here]
-        await asyncio.gather(*(connection.close() for connection in alive))
+        here, loop = os.getpid(), asyncio.get_running_loop()
+        alive = [
+            each for each, process in self._alive.items() if (process, each.loop) == (here, loop)
+        ]
+        await asyncio.gather(*(each.close() for each in alive))
 
     def _send(self, node: Node, request: Request) -> None:
         if not request.reply.done():  # done: the caller was cancelled

@@ -117,7 +117,7 @@ class RedisEngine(Engine):
         return cls(options, options.pop("db", databases[role]), timeout_s)
 
     async def load(self, key: str) -> Snapshot | None:
-        reply = await self._request(key, _RECORD, "HGETALL", key, repeatable=True)
+        reply = await self._request(key, _RECORD, ("HGETALL", key), repeatable=True)
         if not reply:
             return None
         if isinstance(reply, dict):  # RESP3
@@ -139,16 +139,20 @@ class RedisEngine(Engine):
         expected: list[Any] = []
         for name, value in expect.items() if expect else ():
             expected += (name, 0, b"") if value is None else (name, 1, value)
-        removed = [name for name, value in changes.items() if value is None]
-        written = [part for pair in changes.items() if pair[1] is not None for part in pair]
-        counts = (int(create), max(1, round(ttl * 1000)), len(expected) // 3, len(removed))
-        arguments = (*counts, *expected, *removed, *written)
-        reply = await self._request(key, _SCRIPT, "EVAL", _WRITE, 1, key, *arguments)
+        removed, written = list[Any](), list[Any]()
+        for name, value in changes.items():
+            if value is None:
+                removed.append(name)
+            else:
+                written += (name, value)
+        counts = int(create), max(1, round(ttl * 1000)), len(expected) // 3, len(removed)
+        command = ("EVAL", _WRITE, 1, key, *counts, *expected, *removed, *written)
+        reply = await self._request(key, _SCRIPT, command)
         return None if reply is None else _fields(reply)
 
     async def end(self, key: str, why: str) -> Fields:
         life = round(TOMBSTONE_S * 1000)
-        return _fields(await self._request(key, _SCRIPT, "EVAL", _END, 1, key, why, life))
+        return _fields(await self._request(key, _SCRIPT, ("EVAL", _END, 1, key, why, life)))
 
     async def _shares(self, prefix: str, within_s: float) -> list[Share]:
         """See `Engine`: in a cluster, each master's keys are a share."""
@@ -171,7 +175,7 @@ class RedisEngine(Engine):
         await self._connections.close()
 
     async def _request(
-        self, key: str, question: Any, *command: Any, repeatable: bool = False
+        self, key: str, question: Any, command: tuple[Any, ...], *, repeatable: bool = False
     ) -> Any:
         """Return the reply of the node that keeps `key`; None if there is something else there."""
         packed = pack_command(command)
@@ -182,13 +186,14 @@ class RedisEngine(Engine):
                 await self._find_slots(due)
             node = self._node(key)
             reply = await ask(node, packed, question, due, repeatable=repeatable)
-            for _ in range(_REDIRECTS):
-                if self._cluster and isinstance(reply, AskError):  # or a MovedError, which is one
-                    node = (reply.host or node[0], reply.port)
-                    if isinstance(reply, MovedError):
-                        self._slots = []
-                    asking = ask(node, pack_command(_ASKING), (bytes, ResponseError), due)
-                    _, reply = await asyncio.gather(asking, ask(node, packed, question, due))
+            redirects = _REDIRECTS if self._cluster else 0
+            while redirects and isinstance(reply, AskError):  # or a MovedError, which is one
+                redirects -= 1
+                node = (reply.host or node[0], reply.port)
+                if isinstance(reply, MovedError):
+                    self._slots = []
+                asking = ask(node, pack_command(_ASKING), (bytes, ResponseError), due)
+                _, reply = await asyncio.gather(asking, ask(node, packed, question, due))
         except StoreUnavailable:
             self._slots = []  # another node may have taken over: ask which
             raise
@@ -240,5 +245,5 @@ def _address(owner: Sequence[Any], asked: Node) -> Node:
 
 def _fields(reply: Sequence[bytes]) -> Fields:
     """Return the fields in a reply: name, value, name, value, ..."""
-    pairs = zip(reply[::2], reply[1::2], strict=True)
-    return {name.decode(errors="replace"): value for name, value in pairs}
+    parts = iter(reply)
+    return {str(name, "utf-8", "replace"): value for name, value in zip(parts, parts, strict=True)}
