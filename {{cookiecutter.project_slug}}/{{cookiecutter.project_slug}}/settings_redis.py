@@ -85,7 +85,7 @@ def _sentinel(text: str, service: str, faults: list[str]) -> dict[str, Any]:
     if not nodes and len(faults) == before:
         faults.append("REDIS_SENTINELS cannot be used; write host1:26379,host2:26379,host3:26379")
     found: dict[str, Any] = {"service": service, "nodes": nodes}
-    return found | ({"options": {"sentinel_kwargs": options}} if options else {})
+    return found | ({"options": options} if options else {})
 
 
 def _taken_apart(name: str, url: str, port: int, faults: list[str]) -> tuple[list[Node], str]:

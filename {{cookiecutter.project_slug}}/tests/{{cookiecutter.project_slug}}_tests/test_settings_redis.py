@@ -42,7 +42,7 @@ def test_sentinels_can_have_a_password_of_their_own(tmp_path: Path) -> None:
     file.write_text(f"rediss://:p%40ss@{SENTINELS}\n")
     sentinel = storage(REDIS_SENTINELS_FILE=str(file))["sentinel"]
     assert sentinel["nodes"] == NODES
-    assert sentinel["options"] == {"sentinel_kwargs": {"password": "p@ss", "ssl": True}}
+    assert sentinel["options"] == {"password": "p@ss", "ssl": True}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
+from redis import CredentialProvider
 
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
 
@@ -13,7 +14,7 @@ NODES = [("one", 26379), ["two", 26379]]
 FAULTS = ENGINES["redis"].faults
 
 
-class Credentials:
+class Credentials(CredentialProvider):
     def get_credentials(self) -> tuple[str, str]:
         return "user", "secret"
 
@@ -44,7 +45,7 @@ def opened(storage: dict[str, Any], role: str = "sessions") -> Engine:
                 "sentinel": {
                     "service": "mine",
                     "nodes": NODES,
-                    "options": {"sentinel_kwargs": {"password": "secret"}},
+                    "options": {"password": "secret"},
                 },
                 "password": "secret",
             },
@@ -86,7 +87,11 @@ def test_what_works_is_accepted_and_the_address_has_no_password(
         ({"sentinel": {"service": "mine", "nodes": NODES, "oops": 1}}, ["'sentinel'"]),
         (
             {"sentinel": {"service": "mine", "nodes": NODES, "options": {"socket_timeout": 1}}},
-            ["'sentinel'", "sentinel_kwargs"],
+            ["storage cannot work", "socket_timeout"],
+        ),
+        (
+            {"sentinel": {"service": "mine", "nodes": NODES, "options": {"pasword": "x"}}},
+            ["storage cannot work", "pasword"],
         ),
         ({"nodes": NODES}, ["'nodes'", "'cluster': True"]),
         ({"max_connections": 10}, ["'max_connections'", "one connection"]),

@@ -28,13 +28,11 @@ class Sentinels:
 
     def __init__(self, settings: Mapping[str, Any], timeout_s: float) -> None:
         """`settings` are storage["sentinel"]; see redis_settings.py."""
-        options = settings.get("options", {})
-        bounds = {"socket_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
-        login = bounds | options.get("sentinel_kwargs", {})
-        self._clients = [Redis(host=host, port=port, **login) for host, port in settings["nodes"]]
-        self._service = settings["service"]
-        self._others = options.get("min_other_sentinels", 0)
-        self._host = options.get("force_master_ip")
+        bounds: Any = {"socket_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
+        self._service, options = settings["service"], settings.get("options", {})
+        self._clients = [
+            Redis(host=host, port=port, **bounds, **options) for host, port in settings["nodes"]
+        ]
 
     async def master(self) -> Node:
         """Ask all at once, as some may be dead or frozen. Raises `RedisError` or `OSError`."""
@@ -65,7 +63,7 @@ class Sentinels:
         # In this order: an address that is newer than the epoch does no harm.
         masters: Any = await client.sentinel_masters()
         state = masters.get(self._service)
-        if not state or state["num-other-sentinels"] < self._others:
+        if not state:
             raise MasterNotFoundError(f"No master found for {self._service!r}")
         address: Any = await client.sentinel_get_master_addr_by_name(self._service)
         if address is None:
@@ -73,4 +71,4 @@ class Sentinels:
         replaced = address != (state["ip"], state["port"])
         if not replaced and (state["is_sdown"] or state["is_odown"]):
             raise MasterNotFoundError(f"No master found for {self._service!r}: it is down")
-        return state["config-epoch"], (self._host or address[0], address[1])
+        return state["config-epoch"], address

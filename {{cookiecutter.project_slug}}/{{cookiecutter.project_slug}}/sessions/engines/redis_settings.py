@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Meta, Struct
+from redis import CredentialProvider
 from redis.asyncio import SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
 from .base import fits, unknown_names
 from .redis_connection import to_connection
+from .redis_sentinel import Sentinels
 
 _SSL: Final = [name for name in inspect.signature(SSLConnection).parameters if name[:4] == "ssl_"]
 
@@ -24,21 +26,10 @@ _Number = Annotated[int, Meta(ge=0)]
 _Nodes = Annotated[list[tuple[_Text, _Port]], Meta(min_length=1)]
 
 
-class _SentinelOptions(Struct, forbid_unknown_fields=True, frozen=True):
-    min_other_sentinels: int = 0
-    sentinel_kwargs: Mapping[str, Any] = {}
-    force_master_ip: str | None = None
-
-
 class _Sentinel(Struct, forbid_unknown_fields=True):
     nodes: _Nodes
     service: _Text
-    options: _SentinelOptions = _SentinelOptions()
-
-
-@runtime_checkable
-class _Credentials(Protocol):
-    def get_credentials(self) -> Any: ...
+    options: dict[str, Any] = {}
 
 
 _NODES: Final = "[('host1', 6379), ('host2', 6379)]"
@@ -54,14 +45,14 @@ _KNOWN: Final[dict[str, tuple[Any, str]]] = {
     "db_notifications": (_Number, "1"),
     "ssl": (bool, "True or False"),
     "client_name": (_Text, "a name"),
-    "credential_provider": (_Credentials, "redis-py's kind"),
+    "credential_provider": (CredentialProvider, "redis-py's kind"),
     "protocol": (Literal[2, 3], "2 or 3"),
     "cluster": (bool, "True or False"),
     "nodes": (_Nodes, _NODES),
     "sentinel": (
         _Sentinel,
-        "{'service': 'mymaster', 'nodes': " + _NODES + "}, and in 'options' if need be "
-        "min_other_sentinels, sentinel_kwargs, force_master_ip",
+        "{'service': 'mymaster', 'nodes': " + _NODES + "}, and in 'options' what the sentinels' "
+        "connections need: username, password, ssl",
     ),
     **dict.fromkeys(_SSL, (Any, "")),
 }
@@ -186,6 +177,8 @@ def _refusals(options: Mapping[str, Any]) -> list[str]:
         connection = to_connection({n: value for n, value in options.items() if n not in ours})
         if isinstance(connection, SSLConnection):
             connection.ssl_context.get()
+        if options.get("sentinel"):
+            Sentinels(options["sentinel"], timeout_s=1)
     except (RedisError, OSError, ValueError, TypeError) as error:
         return [f"storage cannot work: {error}"]
     return []
