@@ -344,8 +344,8 @@ it was answering: nginx sends none of them again, as it could be saved twice. Re
 asynchronously: a master that is killed can take along what it had not passed on.
 
 The servers have `min-replicas-to-write 1`. Without it two of seven days lost 14 and 16 sessions and
-brought back 6 and 4: the sentinels failed over twice within three seconds, and the second time to the
-replica that had nothing of what the first new master had taken.
+brought back 6 and 4. In the one where the sentinels were watched they had failed over twice within
+three seconds, the second time to the replica that had nothing of what the first new master took.
 """
 
 
