@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 from tornado.escape import utf8
 from tornado.web import Application
@@ -16,6 +15,7 @@ from tornado.web import Application
 from .config import SessionConfig
 from .cookie import CookieSigner
 from .engines import Engine
+from .engines.base import Locks
 from .errors import StoreUnavailable
 
 _ATTRIBUTE: Final = "_session_store"
@@ -44,7 +44,8 @@ class Store:
         key = utf8(secret[version] if isinstance(secret, Mapping) else secret)
         self._alias_key = hmac.digest(key, b"names of sessions in logs", "sha256")
         self._logged: dict[str, float] = {}
-        self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+        self.lock = Locks()
+        """Spares `modify` most of its tries; that nothing is lost is the engine's doing."""
 
     @staticmethod
     def of(application: Application) -> Store:
@@ -74,16 +75,6 @@ class Store:
     def alias(self, session_id: str) -> str:
         """Return what log lines call a session: it leads back neither to the id nor to the key."""
         return hmac.digest(self._alias_key, session_id.encode(), "sha256").hex()[:12]
-
-    def lock(self, name: str) -> asyncio.Lock:
-        """Return a lock of this event loop. It spares requests that contend for one record most of
-        their tries; that nothing is lost is the engine's doing.
-        """
-        key = (id(asyncio.get_running_loop()), name)
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
 
     def log_outage(self, error: StoreUnavailable) -> None:
         """Log an outage, at most once a second for each cause."""

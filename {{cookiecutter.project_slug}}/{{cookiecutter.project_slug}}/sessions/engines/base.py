@@ -14,6 +14,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -137,6 +138,16 @@ class Engine(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Wait for the requests under way, then hang up. Using the engine again connects again."""
+
+
+class Locks:
+    """Locks by name, of the running event loop: `locks("key")`. Those in use are kept, no others."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+
+    def __call__(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault((id(asyncio.get_running_loop()), name), asyncio.Lock())
 
 
 class Share(NamedTuple):

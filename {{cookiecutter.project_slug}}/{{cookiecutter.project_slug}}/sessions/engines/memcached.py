@@ -14,7 +14,6 @@ import hashlib
 import math
 import re
 import time
-import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
@@ -27,6 +26,7 @@ from .base import (
     Changes,
     Engine,
     Fields,
+    Locks,
     Share,
     Snapshot,
     log,
@@ -70,7 +70,7 @@ class MemcachedEngine(Engine):
         self._timeout_s = timeout_s
         self._limit_bytes = max_item_bytes - _HEADER_BYTES
         self._connections = Connections(partial(MemcachedConnection, timeout_s=timeout_s))
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._locks = Locks()
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
@@ -171,7 +171,7 @@ class MemcachedEngine(Engine):
 
         Without it N of them would take N * N / 2 trips, as all but one lose each round.
         """
-        lock = self._locks.setdefault(key, asyncio.Lock())
+        lock = self._locks(key)
         waits = lock.locked()
         try:
             async with asyncio.timeout_at(due if waits else None):
