@@ -27,7 +27,8 @@ from .proxies import make_server
 from .server import Server, raise_file_limit
 from .services import make_services
 from .sessions import ConfigurationError, StoreUnavailable
-from .settings import Settings, in_variables, memory_engine, read_settings
+from .settings import Settings, in_variables, read_settings
+from .settings_faults import memory_engine
 from .socket_activation import inherited_sockets
 from .user_command import UserCommand
 

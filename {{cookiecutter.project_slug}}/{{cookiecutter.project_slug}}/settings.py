@@ -2,7 +2,7 @@
 
 `__main__` calls `read_settings`; everything else is handed a `Settings`. To add a setting, add a
 field to `Settings`, a row to `OPTIONS` with a function of settings_values.py where text is not
-enough, and a check to `_faults` where it depends on others.
+enough, and a check to settings_faults.py where it depends on others.
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ from .logs import FORMATS, LEVELS
 from .mail import KEPT, check_email
 from .passwords import PASSWORD_COST
 from .sessions import ConfigurationError, SessionConfig
-from .sessions.config import DAY_S
 from .sessions.engines import ENGINES
+from .settings_faults import faults_of, memory_engine
 from .settings_sources import Option, Reader
-
-max_grace_s = 300
-memory_engine = "memory"
 
 STORES: dict[str, ModuleType] = {
     "memcached": settings_memcached,  # engine: memcached
@@ -227,7 +224,9 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
     if isinstance(secret := given.get("cookie_secret"), dict):
         given["key_version"] = next(iter(secret))
     settings = Settings(**given)
-    faults += _faults(settings)
+    faults += faults_of(settings)
+    if settings.session_engine in ENGINES:
+        faults += _session_faults(settings)
     host, domain = urlsplit(given["base_url"]).hostname or "", texts.get("cookie_domain", "")
     if domain and "base_url" in texts and not f".{host}".endswith(f".{domain.lstrip('.')}"):
         faults.append(
@@ -249,90 +248,19 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _faults(settings: Settings) -> list[str]:
-    """Everything that is wrong with values that could be read, one sentence each."""
-    faults = []
-    engine, processes = settings.session_engine, settings.processes
-    if not 0 < settings.port < 65536:
-        faults.append(f"PORT {settings.port} is no TCP port: write 1 to 65535, for example 8888")
-    if settings.metrics_port and not 0 < settings.metrics_port < 65536:
-        faults.append(
-            f"METRICS_PORT {settings.metrics_port} is no TCP port: write 1 to 65535, for example 9100"
-        )
-    elif settings.metrics_port == settings.port:
-        faults.append(
-            f"METRICS_PORT {settings.metrics_port} is the port of the pages: write another one"
-        )
-    for name, known in (("log_level", LEVELS), ("log_format", FORMATS)):
-        if (given := getattr(settings, name)) not in known:
-            faults.append(f"{name.upper()} {given!r} is unknown: write {' or '.join(known)}")
-    if engine not in ENGINES:
-        faults.append(f"SESSION_ENGINE {engine!r} is unknown: write {' or '.join(ENGINES)}")
-    if processes < 1:
-        faults.append(f"PROCESSES {processes} would serve nobody: write 1 or more")
-    elif processes > 1 and engine == memory_engine:
-        faults.append(
-            f"PROCESSES {processes} cannot share the memory engine, each would keep sessions of "
-            f"its own: write PROCESSES=1, or SESSION_ENGINE={Settings.session_engine}"
-        )
-    elif processes > 1 and settings.debug:
-        faults.append(
-            f"PROCESSES {processes} cannot reload in debug mode: write PROCESSES=1 or DEBUG=false"
-        )
-    if settings.max_body_bytes < 1024:
-        faults.append(
-            f"MAX_BODY_BYTES {settings.max_body_bytes} is less than a login needs: write the number "
-            f"of bytes, for example {Settings.max_body_bytes}"
-        )
-    for name in ("database_pool_size", "hashing_threads"):
-        if (number := getattr(settings, name)) < 1:
-            faults.append(f"{name.upper()} {number} would let everybody wait: write 1 or more")
-    if settings.uvloop and not _has_uvloop():
-        faults.append(
-            "UVLOOP is true, and uvloop is not installed: pip install '.[uvloop]', or write "
-            "UVLOOP=false"
-        )
-    if not 0 <= settings.grace <= max_grace_s:
-        faults.append(
-            f"GRACE {settings.grace} is not a waiting time: write seconds, 0 to {max_grace_s}"
-        )
-    if not settings.cookie_secret and not settings.debug:
-        faults.append(
-            "COOKIE_SECRET is missing: put one into .env, made with "
-            "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
-        )
-    if settings.smtp_url == KEPT and not settings.debug:
-        faults.append(
-            f"SMTP_URL {KEPT} sends nothing: write smtp://user:password@host:587, or DEBUG=true"
-        )
-    if settings.remember_days < 1:
-        faults.append(f"REMEMBER_DAYS {settings.remember_days} remembers nobody: write 1 or more")
-    elif (needed := settings.remember_days * DAY_S) > settings.absolute_timeout:
-        faults.append(
-            f"REMEMBER_DAYS {settings.remember_days} is longer than ABSOLUTE_TIMEOUT "
-            f"{settings.absolute_timeout:.15g}, which ends every session: write fewer days, or "
-            f"ABSOLUTE_TIMEOUT={needed}"
-        )
-    if engine in ENGINES:
-        try:
-            sessions = settings.sessions
-        except ConfigurationError as error:
-            faults += error.faults
-            sessions = replace(settings, session_engine=memory_engine).sessions
-        # The sessions package knows best what its engine takes.
-        try:
-            SessionConfig.from_settings({**sessions, "cookie_secret": "-"})
-        except ConfigurationError as error:
-            faults += [in_variables(engine, fault) for fault in error.faults]
-    return faults
-
-
-def _has_uvloop() -> bool:
+def _session_faults(settings: Settings) -> list[str]:
+    """Return what the sessions package finds: it knows best what its engine takes."""
+    faults: list[str] = []
     try:
-        import uvloop  # noqa: F401
-    except ImportError:
-        return False
-    return True
+        sessions = settings.sessions
+    except ConfigurationError as error:
+        faults += error.faults
+        sessions = replace(settings, session_engine=memory_engine).sessions
+    try:
+        SessionConfig.from_settings({**sessions, "cookie_secret": "-"})
+    except ConfigurationError as error:
+        faults += [in_variables(settings.session_engine, fault) for fault in error.faults]
+    return faults
 
 
 def in_variables(engine: str, message: str) -> str:
