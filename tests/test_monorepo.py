@@ -40,10 +40,11 @@ def test_pytest_finds_the_tests_of_both_projects(above: Path, arguments: list[st
 
 
 def test_each_project_is_tested_with_its_own_code_and_engine(above: Path) -> None:
-    # Pages and settings, on the memory engine and on the server of each project.
-    done = _pytest(above, "-rA", "-k", "test_home or test_flash or test_settings")
+    # Pages and sessions, on the memory engine and on the server of each project.
+    done = _pytest(above, "-rA", "-k", "test_home or test_lifetime or test_settings")
     for slug, engine in (("alpha", "redis"), ("beta", "memcached")):
+        passed = rf"^PASSED {slug}/tests/{slug}_tests/"
+        assert re.search(rf"{passed}test_home.py::", done, re.MULTILINE)
         for name in ("memory", engine):
-            assert re.search(
-                rf"^PASSED {slug}/tests/{slug}_tests/test_home.py::.*\[{name}", done, re.MULTILINE
-            )
+            lifetime = rf"{passed}sessions/test_lifetime.py::.*\[{name}"
+            assert re.search(lifetime, done, re.MULTILINE)

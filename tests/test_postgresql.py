@@ -47,11 +47,6 @@ URL = os.environ["TEST_POSTGRESQL"]
 
 
 @pytest.fixture
-def engine():
-    return "memory"
-
-
-@pytest.fixture
 def database_url(io_loop):
     async def make_anew():
         connection = await asyncpg.connect(URL.replace("+asyncpg", ""))
@@ -66,13 +61,14 @@ def database_url(io_loop):
 
 
 @pytest.fixture
-def settings(database_url, key_prefix):
+def settings(engine, server, database_url, key_prefix):
     return Settings(
-        session_engine="memory",
+        session_engine=engine,
         cookie_secret=COOKIE_SECRET,
         database_url=database_url,
         key_prefix=key_prefix,
         password_cost=CHEAP_HASHES,
+        **server.options,
     )
 
 

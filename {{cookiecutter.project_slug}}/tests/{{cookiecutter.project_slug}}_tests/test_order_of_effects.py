@@ -30,6 +30,12 @@ OLD, NEW = "correct horse", "another horse"
 Ask = Callable[[], Awaitable[Any]]
 
 
+@pytest.fixture
+def engine() -> str:
+    """The store stops in front of the engine: the memory engine is the quickest."""
+    return "memory"
+
+
 class Store:
     """Stops in the middle of what the app asks of it, and comes back.
 

@@ -72,7 +72,7 @@ def test_each_signal_that_ends_the_app_lets_a_request_finish(
     serve: Start, number: signal.Signals
 ) -> None:
     app = serve()
-    connection = ask(app, "/slow?seconds=0.2")
+    connection = ask(app, "/slow?seconds=0.5")
     read_until(app, "asked")
     app.send(number)
     response = connection.getresponse()
