@@ -8,6 +8,7 @@ sessions/ run on the embedded memory engine as well. pytest-tornado supplies `io
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import shutil
@@ -43,6 +44,11 @@ CHEAP_HASHES = replace(PASSWORD_COST, time_cost=1, memory_cost=8)
 
 MakeBrowser = Callable[..., Browser]
 Start = Callable[..., Process]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what stays until the end: most of what there is."""
+    gc.freeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:
