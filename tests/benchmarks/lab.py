@@ -40,7 +40,7 @@ class Subject:
     cookies: list[str]
 
     def requests(self, workload: str, visitors: int | None = None) -> list[Request]:
-        """What wrk sends for a workload, for each visitor, or so many of them, in turn."""
+        """Return the requests of a workload, a round of all visitors or of the first `visitors`."""
         cookies = self.cookies[:visitors]
         if workload == "flash":
             # All forms, then all pages: a page is asked for when its form has long been answered.

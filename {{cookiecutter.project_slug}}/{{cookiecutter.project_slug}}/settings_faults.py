@@ -1,4 +1,4 @@
-"""What is wrong with settings that could be read, a sentence each. `read_settings` asks for it.
+"""Check settings that were read. `read_settings` reports every fault, one sentence each.
 
 To check a setting of your own, add to `faults_of`: what was given, why it cannot be, what to write.
 """

@@ -10,15 +10,23 @@ from .servers import free_port
 
 ROOT = Path(__file__).parents[2]
 
-# Two processes, each with a job that says where it runs.
-TWO_PROCESSES = """
-import os
+# The app with a page that says when it is asked, and waits. Each process that serves says so.
+SLOW = """
+import asyncio, os
 from {{cookiecutter.project_slug}} import __main__ as program
+from {{cookiecutter.project_slug}}.handlers.plain import PlainHandler
+
+class Slow(PlainHandler):
+    async def get(self):
+        print("asked", asyncio.get_running_loop(), flush=True)
+        await asyncio.sleep(float(self.get_argument("seconds")))
+        self.write("done")
 
 def make_app(settings, make=program.make_app):
     app = make(settings)
+    app.add_handlers(".*", [("/slow", Slow)])
     async def job():
-        print("job", os.getpid(), flush=True)
+        print("serving", os.getpid(), flush=True)
     app.background(job)
     return app
 

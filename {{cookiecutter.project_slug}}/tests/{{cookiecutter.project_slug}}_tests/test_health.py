@@ -25,7 +25,7 @@ from {{cookiecutter.project_slug}}.handlers import health
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 
-from .app_process import TWO_PROCESSES
+from .app_process import SLOW
 from .browser import Browser
 from .conftest import COOKIE_SECRET, Start
 from .servers import HOST, Server, free_port
@@ -190,7 +190,7 @@ def test_every_process_that_serves_starts_the_background_jobs(start: Start, serv
     ((name, where),) = server.options.items()
     store = {name.upper(): where if isinstance(where, str) else ",".join(where)}
     app = start(
-        program=["-c", TWO_PROCESSES],
+        program=["-c", SLOW],
         PROCESSES="2",
         SESSION_ENGINE="{{cookiecutter.engine}}",
         **store,
@@ -199,7 +199,7 @@ def test_every_process_that_serves_starts_the_background_jobs(start: Start, serv
     while len(ran_in) < 2:
         line = app.first_line()
         assert line, "it ended"
-        if line.startswith("job "):
+        if line.startswith("serving "):
             ran_in.add(line)
     app.send(signal.SIGTERM)
     assert app.end()[0] == 0

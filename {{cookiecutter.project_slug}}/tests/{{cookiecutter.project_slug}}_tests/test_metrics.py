@@ -23,7 +23,7 @@ from {{cookiecutter.project_slug}} import metrics
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 
-from .app_process import TWO_PROCESSES, Process
+from .app_process import SLOW, Process
 from .browser import Browser
 from .conftest import MakeBrowser, Start
 from .servers import HOST, Server, free_port
@@ -195,7 +195,7 @@ def test_processes_add_up_and_one_that_is_killed_takes_nothing_away(
     ((name, where),) = server.options.items()
     port = free_port()
     app = start(
-        program=["-c", TWO_PROCESSES],
+        program=["-c", SLOW],
         PROCESSES="2",
         SESSION_ENGINE="{{cookiecutter.engine}}",
         METRICS_PORT=str(port),
@@ -218,7 +218,7 @@ def test_processes_add_up_and_one_that_is_killed_takes_nothing_away(
 
 
 def pid_of_next_process(app: Process) -> int:
-    while not (line := app.first_line()).startswith("job "):
+    while not (line := app.first_line()).startswith("serving "):
         assert line, "it ended"
     return int(line.split()[1])
 

@@ -13,35 +13,11 @@ from typing import Any
 
 import pytest
 
-from .app_process import Process
+from .app_process import SLOW, Process
 from .conftest import Start
 from .servers import HOST, Server
 
 StartTwo = Callable[[], tuple[Process, list[int]]]
-
-# The app with a page that says when it is asked, and waits. Each process that serves says so.
-SLOW = """
-import asyncio, os
-from {{cookiecutter.project_slug}} import __main__ as program
-from {{cookiecutter.project_slug}}.handlers.plain import PlainHandler
-
-class Slow(PlainHandler):
-    async def get(self):
-        print("asked", asyncio.get_running_loop(), flush=True)
-        await asyncio.sleep(float(self.get_argument("seconds")))
-        self.write("done")
-
-def make_app(settings, make=program.make_app):
-    app = make(settings)
-    app.add_handlers(".*", [("/slow", Slow)])
-    async def job():
-        print("serving", os.getpid(), flush=True)
-    app.background(job)
-    return app
-
-program.make_app = make_app
-program.main()
-"""
 
 
 @pytest.fixture
