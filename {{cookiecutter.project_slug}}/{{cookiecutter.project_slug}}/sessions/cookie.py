@@ -24,8 +24,8 @@ one name if they differ in path or domain."""
 _MOST_COOKIES: Final = 20
 """Cookies of our name that one request may have verified."""
 _MOST_REMEMBERED: Final = 1024
-"""Cookies whose signatures are remembered: a browser sends the same one with each request, and to
-verify it takes half as long as to load the session."""
+"""Cookies whose signatures and ids are remembered: a browser sends the same one with each request,
+and to verify it takes half as long as to load the session."""
 
 _NO_LIMIT_DAYS: Final = 10_000
 """The record knows when the session ends; the cookie's signature does not have to."""
@@ -36,6 +36,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
+@lru_cache(_MOST_REMEMBERED)
 def id_of(token: str) -> str:
     """Return the session's id: what the store knows the token by."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -14,11 +14,12 @@ from .record import OWN, State
 class Dictionary(MutableMapping[str, Any]):
     """A dictionary with names in alphabetical order: the same after a reload, in every process."""
 
+    state: State | None = None
+    """None until it is loaded."""
+    closed = ""
+    """Why nothing can be changed any more; "" while it can."""
+
     def __init__(self) -> None:
-        self.state: State | None = None
-        """None until it is loaded."""
-        self.closed = ""
-        """Why nothing can be changed any more; "" while it can."""
         self.stored: dict[str, bytes] = {}
         """The encodings that the store was last seen to hold, our own fields included."""
         self.touched: set[str] = set()
@@ -78,7 +79,7 @@ class Dictionary(MutableMapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         if self.state is None:
             self.check_loaded()
-        return name in self._values and not str(name).startswith(OWN)
+        return name in self._values and str(name)[:1] != OWN
 
     def __iter__(self) -> Iterator[str]:
         self.check_loaded()

@@ -13,10 +13,12 @@ from typing import Any, Final, NoReturn, Self
 from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
 
+from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
-from .record import deliver
+from .record import State, deliver
 from .session import Session
 from .store import Store
+from .trips import find
 
 CLOSED: Final = (
     "the response has been given: what the session changes now would be lost. Change it before "
@@ -48,7 +50,6 @@ class SessionManager(Session):
         request = handler.request
         super().__init__(
             Store.of(handler.application),
-            "; ".join(request.headers.get_list("Cookie")),
             drops_if_lost=request.method in ("GET", "HEAD", "OPTIONS"),
         )
         self.address = request.remote_ip or ""
@@ -63,10 +64,23 @@ class SessionManager(Session):
         self._in_request = True
 
     async def load(self) -> None:
-        handler = self._handler()
-        if self.state is None and handler is not None:
+        """Find the session of the request's cookies. One trip each; none without a good cookie."""
+        if self.state is not None:
+            return
+        if (handler := self._handler()) is not None:
             handler._transforms.append(_LastHeaders(self))
-        await super().load()
+        lost = False
+        tokens = self.store.signer.tokens("; ".join(self._request.headers.get_list("Cookie")))
+        for token in tokens:
+            found = await find(self, id_of(token))
+            if found is State.ALIVE:
+                self.state, self.token = found, token
+                return
+            lost = lost or found is State.LOST
+        # Of an id that was ended or moved a moment ago the browser may have the successor by now,
+        # which no cookie in this response must replace.
+        self.state = State.LOST if lost else State.NEW
+        self.clears_cookie = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
         handler = self._handler()

@@ -26,14 +26,9 @@ class Message(NamedTuple):
     category: str
 
 
-def new_notice(value: object, name: str | None, category: str, now: float) -> tuple[str, Notice]:
-    """Return a field, which sorts by time and is never used again, and the notice for it.
-
-    A message has no name. Raises `TypeError` for a value that could not be given back as it is.
-    """
-    field = f"{int(now * 1e6):016x}{secrets.token_hex(4)}"
-    what = "the message" if name is None else f"the notification {name!r}"
-    return field, Notice(encode([name, category]), encode(value, what))
+def new_field(now: float) -> str:
+    """Return a notice's field, which sorts by time and is never used again."""
+    return f"{int(now * 1e6):016x}{secrets.token_hex(4)}"
 
 
 class NotificationManager:
@@ -76,8 +71,8 @@ class NotificationManager:
         self._session.check_open()
         for name in names:
             for field in self._labels(name):
-                if self._session.outgoing.pop(field, None) is None:
-                    self._session.unwanted.add(field)
+                self._session.outgoing.pop(field, None)
+                self._session.set_own(WAITING + field, None)
 
     def add(self, value: object, category: str = "info") -> None:
         """Queue a flash message. Two requests that add at once keep both.
@@ -96,7 +91,7 @@ class NotificationManager:
         """Return all queued messages, or those of one category, and leave them. Oldest first."""
         await self._look()
         session, labels = self._session, self._labels(None, category)
-        values = {field: notice.value for field, notice in session.outgoing.items()}
+        values = session.outgoing.copy()
         if session.id is not None and labels.keys() - values.keys():
             key = session.store.key("notice", session.id)
             snapshot = await session.store.notifications.load(key)
@@ -105,23 +100,19 @@ class NotificationManager:
 
     def _add(self, value: object, name: str | None, category: str) -> None:
         session = self._session
-        field, notice = new_notice(value, name, category, session.store.clock())
+        raw = encode(value, "the message" if name is None else f"the notification {name!r}")
         session.check_writable()
         if name is not None:
             self.delete(name)
-        session.outgoing[field] = notice
+        session.queue(new_field(session.store.clock()), [name, category], raw)
 
     def _labels(self, name: str | None, category: str | None = None) -> dict[str, list[Any]]:
         """Return the labels of what waits under `name` (None: messages) by field, oldest first."""
-        session = self._session
-        session.check_loaded()
-        names = (each for each in session.stored if each.startswith(WAITING))
-        labels = {each.removeprefix(WAITING): session.own(each) for each in names}
-        labels |= {field: decode(notice.label) for field, notice in session.outgoing.items()}
+        self._session.check_loaded()
         return {
             field: label
-            for field, label in sorted(labels.items())
-            if field not in session.unwanted and label[0] == name and category in (None, label[1])
+            for field, label in self._session.waiting().items()
+            if label[0] == name and category in (None, label[1])
         }
 
     async def _look(self) -> None:
@@ -137,26 +128,26 @@ class NotificationManager:
         """Remove notices, and return those that nobody else has taken."""
         await self._look()
         session, labels = self._session, self._labels(name, category)
-        found: dict[str, Any] = {
-            field: session.outgoing.pop(field).value
-            for field in labels
-            if field in session.outgoing
-        }
-        fields = [field for field in labels if field not in found]
-        if fields and session.id is not None:
+        found = {f: session.outgoing.pop(f) for f in labels if f in session.outgoing}
+        for field in found:
+            session.set_own(WAITING + field, None)
+        old = {f: encode(label) for f, label in labels.items() if f not in found}
+        if old and session.id is not None:
             # The labels go at the same time, to spare a trip. If one of the two fails, the response
             # does, and the labels are put back.
-            old = {field: session.stored[WAITING + field] for field in fields}
             session.taken |= {field: Notice(label, None) for field, label in old.items()}
-            key, gone = session.store.key("notice", session.id), dict.fromkeys(fields)
+            key, gone = session.store.key("notice", session.id), {WAITING + f: None for f in old}
+            session.touched -= gone.keys()
             held, unlabelled = await asyncio.gather(
-                session.store.notifications.write(key, gone, session.ttl_s(), create=False),
-                put(session, session.id, dict.fromkeys(WAITING + field for field in fields)),
+                session.store.notifications.write(
+                    key, dict.fromkeys(old), session.ttl_s(), create=False
+                ),
+                put(session, session.id, gone),
                 return_exceptions=True,
             )
             if isinstance(held, BaseException):
                 raise held
-            for field in fields:
+            for field in old:
                 del session.taken[field]
             held = held or {}
             session.taken |= {field: Notice(old[field], value) for field, value in held.items()}

@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 from .codec import decode, decode_fields, encode
 from .dictionary import Dictionary
 from .errors import BadRecord
-from .notification import new_notice
-from .record import ENDED, MOVED, USED, deliver, owner_key, write_list
+from .notification import new_field
+from .record import ENDED, MOVED, USED, Notice, deliver, owner_key, write_list
 from .session import Session
 from .store import Store, log
 
@@ -95,7 +95,8 @@ class Owner:
 
         Returns how many there are.
         """
-        notice = dict([new_notice(value, None, category, self._store.clock())])
+        label, raw = encode([None, category]), encode(value, "the message")
+        notice = {new_field(self._store.clock()): Notice(label, raw)}
         return await self._each(lambda session_id: deliver(self._store, session_id, notice))
 
     async def set(self, name: str, value: object) -> int:

@@ -46,9 +46,10 @@ class State(Enum):
 
 
 class Notice(NamedTuple):
-    """A notification: `label` is its name and category, encoded.
+    """A notification on its way to a session; both parts are encoded.
 
-    `value` is None where only the label is to be put back, as the value may still be there.
+    `label` is its name and category. `value` is None where only the label is to be put back, as the
+    value may still be there.
     """
 
     label: bytes

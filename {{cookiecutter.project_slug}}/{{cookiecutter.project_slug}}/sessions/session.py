@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from .config import DAY_S
-from .cookie import id_of
 from .dictionary import Dictionary
-from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, Notice, State, life_s
+from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, WAITING, Notice, State, life_s
 from .store import Store
 from .trips import commit, find, modify
 
 _NOTED_EVERY_S: Final = 60
+_BEGIN_NOTHING: Final = {CREATED, IDLE, PERSISTENT}
+"""Our own fields that alone do not begin a session."""
 
 
 class Session(Dictionary):
@@ -34,27 +35,25 @@ class Session(Dictionary):
     address = ""
     """Who sent the request, for log lines and the user's list of sessions."""
     request_id = "-"
+    id: str | None = None
+    """The hash of the token whose record was found alive, or has begun."""
+    token = ""
+    sets_cookie = clears_cookie = False
+    """What the response must do with the cookie."""
+    version: Any = None
+    """The engine's own, of the record as it was loaded."""
 
-    def __init__(self, store: Store, cookies: str, *, drops_if_lost: bool) -> None:
-        """`cookies` is the request's Cookie header. `drops_if_lost`: a change of a session that
-        another request has ended is dropped with a line in the log, instead of raising.
+    def __init__(self, store: Store, *, drops_if_lost: bool) -> None:
+        """`drops_if_lost`: a change of a session that another request has ended is dropped with a
+        line in the log, instead of raising.
         """
         super().__init__()
         self.store = store
         self.drops_if_lost = drops_if_lost
-        self.id: str | None = None
-        """The hash of the token whose record was found alive, or has begun."""
-        self.token = ""
-        self.sets_cookie = self.clears_cookie = False
-        """What the response must do with the cookie."""
-        self.outgoing: dict[str, Notice] = {}
-        """Notices to store at the commit, by field; `unwanted` are stored ones that go."""
-        self.unwanted: set[str] = set()
+        self.outgoing: dict[str, bytes] = {}
+        """Encoded values of notices to store at the commit, by field."""
         self.taken: dict[str, Notice] = {}
         """Notices that were read, to be put back if the response fails."""
-        self.version: Any = None
-        """The engine's own, of the record as it was loaded."""
-        self._cookies = cookies
         self._saving = asyncio.Lock()
 
     async def modify(
@@ -185,32 +184,13 @@ class Session(Dictionary):
 
     # For the package itself
 
-    async def load(self) -> None:
-        """Find the session of the request's cookies. One trip each; none without a good cookie."""
-        if self.state is not None:
-            return
-        lost = False
-        tokens = self.store.signer.tokens(self._cookies)
-        for token in tokens:
-            found = await find(self, id_of(token))
-            if found is State.ALIVE:
-                self.state, self.token = found, token
-                return
-            lost = lost or found is State.LOST
-        # Of an id that was ended or moved a moment ago the browser may have the successor by now,
-        # which no cookie in this response must replace.
-        self.state = State.LOST if lost else State.NEW
-        self.clears_cookie = bool(tokens) and not lost
-
     def unsaved(self) -> bool:
         """Whether something was changed. Raises `TypeError` for a value that cannot be kept."""
         if self.state in (State.MOVED, State.ENDED):
             return True
         if self.state is State.ALIVE:
-            return bool(self.outgoing or self.unwanted or self.changes())
-        if not (self.outgoing or self._values):  # a visitor who stores nothing: the usual case
-            return False
-        return bool(self.state and (self.outgoing or self or self.owner is not None))
+            return bool(self.changes())
+        return bool(self._values.keys() - _BEGIN_NOTHING)
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
@@ -223,13 +203,29 @@ class Session(Dictionary):
         """Forget what was changed and not saved, because the response has failed."""
         if self.state in (State.MOVED, State.ENDED):
             self.state = State.ALIVE
+        self.outgoing = {}
         self.replace(self.stored)
-        self.outgoing, self.unwanted = {}, set()
 
     def forget(self) -> None:
         """Reset to an empty session with no pending changes; outgoing notices stay."""
         self.replace({})
-        self.unwanted, self.version = set(), None
+        self.version = None
+
+    def replace(self, fields: dict[str, bytes]) -> None:
+        waiting = self.waiting() if self.outgoing else {}
+        super().replace(fields)
+        for field, raw in self.outgoing.items():
+            self.queue(field, waiting[field], raw)
+
+    def waiting(self) -> dict[str, list[Any]]:
+        """Return name and category of the notices that wait, by field, oldest first."""
+        labels = (each for each in sorted(self._values.items()) if each[0].startswith(WAITING))
+        return {name.removeprefix(WAITING): label for name, label in labels}
+
+    def queue(self, field: str, label: list[Any], raw: bytes) -> None:
+        """Store a notice at the commit."""
+        self.outgoing[field] = raw
+        self.set_own(WAITING + field, label)
 
     def cookie_expires(self) -> float | None:
         """Return when the cookie expires, in seconds since the epoch; None: with the browser."""

@@ -117,13 +117,12 @@ async def _begin(session: Session) -> None:
 async def _merge(session: Session) -> None:
     assert session.id is not None
     changes, former_owner = session.changes(), session.stored.get(OWNER)
-    only_use = not (changes or session.outgoing or session.unwanted)
-    if only_use and not session.use_is_due():
+    if not changes and not session.use_is_due():
         return
     try:
         alive = await _store(session, session.id, changes)
     except StoreUnavailable as error:
-        if not only_use:
+        if changes:
             raise
         session.store.log_outage(error)  # the page that only read can be shown all the same
         return
@@ -189,14 +188,14 @@ async def _end(session: Session) -> None:
         await _unlist(session, held.get(OWNER), old)
         if labels and session.can_set_cookie():  # they reach the visitor's next page
             values = await store.notifications.end(store.key("notice", old), ENDED)
-            unread = {f: Notice(labels[f], values[f]) for f in labels.keys() & values}
-            session.outgoing = {**unread, **session.outgoing}
+            for field in labels.keys() & values:
+                session.queue(field, decode(labels[field]), values[field])
         if session.unsaved():
             await _begin(session)
     except StoreUnavailable as error:
         if session or session.owner is not None:
             raise
-        session.outgoing = {}
+        session.discard()
         store.log_outage(error)  # the visitor must be logged out all the same
 
 
@@ -204,13 +203,15 @@ async def _lose(session: Session, changes: Changes) -> None:
     """Another request has ended the session or moved it: notices follow, unless they may speak of
     changes that are refused.
     """
-    alone = session.outgoing if not changes else {}
-    if alone and session.id and await deliver(session.store, session.id, alone):
-        session.outgoing = {}
-    session.state = State.LOST
-    if changes or session.outgoing:
-        _refuse(session)
+    refused = any(not name.startswith(WAITING) for name in changes)
+    if session.outgoing and not refused and session.id is not None:
+        labels = session.waiting()
+        alone = {f: Notice(encode(labels[f]), raw) for f, raw in session.outgoing.items()}
+        refused = not await deliver(session.store, session.id, alone)
+    session.state, session.outgoing = State.LOST, {}
     session.forget()
+    if refused:
+        _refuse(session)
 
 
 def _refuse(session: Session) -> None:
@@ -236,16 +237,14 @@ async def _store(
     """
     if OWNER in fields or session.use_is_due():  # the store may have evicted the list
         await _list(session, session_id)
-    outgoing, removed = session.outgoing.copy(), session.unwanted.copy()
-    if outgoing or removed:
-        values = {field: notice.value for field, notice in outgoing.items()}
-        await _write_notices(session, session_id, {**dict.fromkeys(removed), **values})
-        labels = {WAITING + field: notice.label for field, notice in outgoing.items()}
-        fields = {**fields, **dict.fromkeys(WAITING + field for field in removed), **labels}
+    outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in fields}
+    gone = (name for name, raw in fields.items() if raw is None and name.startswith(WAITING))
+    unwanted = dict.fromkeys(name.removeprefix(WAITING) for name in gone)
+    await _write_notices(session, session_id, {**unwanted, **outgoing})
     if not await put(session, session_id, fields, create=create):
         return False
-    session.unwanted -= removed
-    session.outgoing = {f: each for f, each in session.outgoing.items() if f not in outgoing}
+    for field in outgoing:
+        session.outgoing.pop(field, None)
     return True
 
 
