@@ -38,7 +38,8 @@ def encode(value: object, name: str = "the value") -> bytes:
         return _encoder.encode(value if type(value) in _SCALARS else _plain(value, name))
     except OverflowError:
         raise TypeError(
-            f"{name} holds an int that does not fit into 64 bits: store it as a str"
+            f"{name} holds an int that does not fit into 64 bits, or a datetime that is outside of "
+            "the years 1 to 9999 in UTC: store it as a str"
         ) from None
     except UnicodeEncodeError as error:
         raise TypeError(

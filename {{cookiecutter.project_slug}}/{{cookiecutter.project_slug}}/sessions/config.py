@@ -151,9 +151,14 @@ def _secret_faults(settings: Mapping[str, Any]) -> list[str]:
         return ["cookie_secret is missing: it signs the session's cookie"]
     if not isinstance(secret, str | bytes | Mapping):
         return [f"cookie_secret is of type {type(secret).__name__}: write a str"]
-    if isinstance(secret, Mapping) and version not in secret:
-        which = f"write which key of cookie_secret signs, one of {sorted(secret)}"
-        return [f"key_version is {version!r}: {which}"]
+    if isinstance(secret, Mapping):
+        if not all(
+            type(n) is int and key and isinstance(key, str | bytes) for n, key in secret.items()
+        ):
+            return ["cookie_secret has keys by number: write {1: 'a long random text', ...}"]
+        if type(version) is not int or version not in secret:
+            which = f"write which key of cookie_secret signs, one of {sorted(secret)}"
+            return [f"key_version is {version!r}: {which}"]
     return []
 
 

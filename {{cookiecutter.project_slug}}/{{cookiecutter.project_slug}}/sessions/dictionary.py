@@ -33,7 +33,8 @@ class Dictionary(MutableMapping[str, Any]):
         if self.state is None:
             raise RuntimeError(
                 "the session is not loaded. In a handler with the mixins, its prepare() must "
-                "`await super().prepare()` first; in one without, use "
+                "`await super().prepare()` first, and a base class whose prepare() reads it needs "
+                "the mixins among its own bases; in a handler without, use "
                 "`async with SessionManager(self) as session:`"
             )
 
@@ -98,6 +99,10 @@ class Dictionary(MutableMapping[str, Any]):
         for name in names:
             self.pop(name, None)
 
+    def clear(self) -> None:
+        """Remove all names."""
+        self.delete(*self)
+
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the last name and its value. Raises `KeyError` if there is none."""
         if not self:
@@ -110,6 +115,7 @@ class Dictionary(MutableMapping[str, Any]):
         """Raise `TypeError` or `ValueError` unless a handler may use `name`."""
         if type(name) is not str:
             raise TypeError(f"the name of a session's value is a str, not {name!r}")
+        encode(name, f"the name {name!r}")
         if name.startswith(OWN):
             raise ValueError(f"the name {name!r} begins with {OWN!r}, which is for our own fields")
 

@@ -12,10 +12,11 @@ from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httputil import HTTPHeaders
+from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from .errors import SessionError, SessionLost, StoreUnavailable
-from .manager import CLOSED, SessionManager
+from .manager import CLOSED, SessionManager, ask_to_retry
 from .notification import NotificationManager
 from .record import State
 from .store import Store
@@ -88,15 +89,12 @@ class _Lifecycle(_Base):
         # method must not run, a second finish() and a late write() raise, and an exception is
         # logged and changes nothing.
         self._finished = True
-        # A streamed body is read when prepare() is done; here, only once the answer has left, so
-        # that a request that was refused receives none of it.
-        body, self._prepared_future = self._prepared_future, None
-        return self._start(self._save_and_finish(save, flushing, body))
+        return self._start(self._save_and_finish(save, flushing, self._end_body()))
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
         if self._held is not None and self._waiting is not None:
-            return self._waiting
+            return asyncio.shield(self._waiting)
         if self._headers_written:
             return super().flush(include_footers)
         save = None if include_footers else self._save_method()
@@ -113,18 +111,20 @@ class _Lifecycle(_Base):
         self._answers_error = True
         if self._headers_written and not self._finished:
             self._failed = True  # Tornado can only cut the response short
-        super().send_error(status_code, **kwargs)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """As Tornado's; tells the client when to come back if the store did not answer."""
-        error = kwargs.get("exc_info", (None, None))[1]
         if isinstance(error, StoreUnavailable):
-            self.set_header("Retry-After", str(error.retry_after_s))
-        super().write_error(status_code, **kwargs)
+            ask_to_retry(self, error)
+        super().send_error(status_code, **kwargs)
 
     def _handle_request_exception(self, error: BaseException) -> None:
         self._answers_error = True
-        super()._handle_request_exception(error)
+        try:
+            if not self._finished and (session := self._session()) is not None:
+                session.unsaved()
+        except TypeError as fault:  # a value that cannot be kept: a 500, not the 404 it came with
+            self._failed = True
+            super()._handle_request_exception(fault)
+        else:
+            super()._handle_request_exception(error)
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         """As Tornado's; an outage makes one line a second, not a traceback with each request."""
@@ -167,7 +167,7 @@ class _Lifecycle(_Base):
             session.discard()
             return session.put_back if session.taken else None
         if self._status_code != _WEBSOCKET_OPENS:
-            return session.save if session.unsaved() or session.use_is_due() else None
+            return session.save_or_drop if session.unsaved() or session.use_is_due() else None
         if session.unsaved():
             raise RuntimeError(
                 "a WebSocket cannot wait for its session to be saved when it opens: "
@@ -189,10 +189,27 @@ class _Lifecycle(_Base):
             if held["_new_cookie"] is None:
                 del self._new_cookie
 
+    def _end_body(self) -> asyncio.Future[None] | None:
+        """Drop the rest of a streamed body, as Tornado does after a response: the handler receives
+        no more of it, and its method does not run. Returns the future that the body waits for, to
+        be set when the response leaves; None if the body was read before.
+        """
+        prepared, self._prepared_future = self._prepared_future, None
+        if prepared is None:
+            return None
+        # Before prepare() is done, the connection waits for this one by itself.
+        leaves = asyncio.Future[None]() if prepared.done() else prepared
+        self.data_received = lambda chunk: leaves
+        arrived, self.request._body_future = self.request._body_future, asyncio.Future()
+        if not arrived.done():
+            arrived.set_exception(StreamClosedError())
+            arrived.exception()  # nobody may be waiting for it
+        return leaves
+
     async def _save_and_finish(
-        self, save: _Save | None, flushing: _Task | None, body: asyncio.Future[None] | None
+        self, save: _Save | None, flushing: _Task | None, leaves: asyncio.Future[None] | None
     ) -> None:
-        given = False
+        given, sent = False, None
         try:
             if flushing is not None:
                 await flushing
@@ -206,12 +223,14 @@ class _Lifecycle(_Base):
             if not given:
                 self._release()
                 self._finished, self._failed = False, True
+                if (session := self._session()) is not None:
+                    session.closed = ""  # an error page may use it, and changes nothing
             self._handle_request_exception(error)
-        else:
-            await sent
         finally:
-            if body is not None and not body.done():
-                body.set_result(None)
+            if leaves is not None and not leaves.done():
+                leaves.set_result(None)
+        if sent is not None:
+            await sent
 
     async def _save_and_flush(self, save: _Save) -> None:
         try:
@@ -220,11 +239,13 @@ class _Lifecycle(_Base):
             self._release()
         await super().flush()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> _Task:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         self._waiting = asyncio.create_task(work)
-        # Handlers seldom wait for their finish(): do not report once more what it raised.
-        self._waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return self._waiting
+        # A handler that gives up waiting has answered all the same. Most never wait: do not report
+        # once more what was raised.
+        done = asyncio.shield(self._waiting)
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return done
 
 
 class SessionMixin(_Lifecycle):
@@ -249,6 +270,6 @@ class NotificationMixin(_Lifecycle):
 async def _save_at_close(session: SessionManager) -> None:
     try:
         if session.unsaved():
-            await session.save()
+            await session.save_or_drop()
     except Exception:
         log.exception("what a WebSocket changed before it closed was not saved")

@@ -6,15 +6,19 @@ With handler.py the only file that relies on Tornado's insides.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, Final, NoReturn, Self
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
 
 from .cookie import id_of
-from .errors import SessionError, StoreUnavailable
+from .errors import SessionError, SessionLost, StoreUnavailable
 from .record import State, deliver
 from .session import Session
 from .store import Store
@@ -25,6 +29,10 @@ CLOSED: Final = (
     "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
 )
 _ATTRIBUTE: Final = "_session_manager"
+
+_block: ContextVar[object] = ContextVar("the `async with` block that this code is inside of")
+
+log = logging.getLogger(__package__)
 
 
 class SessionManager(Session):
@@ -48,10 +56,7 @@ class SessionManager(Session):
             return
         setattr(handler, _ATTRIBUTE, self)
         request = handler.request
-        super().__init__(
-            Store.of(handler.application),
-            drops_if_lost=request.method in ("GET", "HEAD", "OPTIONS"),
-        )
+        super().__init__(Store.of(handler.application))
         self.address = request.remote_ip or ""
         self._request = request
         self.request_id = getattr(handler, "request_id", "-")
@@ -62,13 +67,16 @@ class SessionManager(Session):
         self.varies = not self._has_mixins
         """Whether the response depends on the session."""
         self._in_request = True
+        self._block: object = None
+        """Stands for the outermost `async with` block that is open."""
+        self._depth = 0
 
     async def load(self) -> None:
         """Find the session of the request's cookies. One trip each; none without a good cookie."""
         if self.state is not None:
             return
         if (handler := self._handler()) is not None:
-            handler._transforms.append(_LastHeaders(self))
+            handler._transforms.append(_LastHeaders(self.set_headers))
         lost = False
         tokens = self.store.signer.tokens("; ".join(self._request.headers.get_list("Cookie")))
         for token in tokens:
@@ -83,26 +91,42 @@ class SessionManager(Session):
         self.clears_cookie = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
+        # Blocks of several tasks take turns. One inside of another is a part of it.
+        if self._block is None or _block.get() is not self._block:
+            await self._turns.acquire()
+            try:
+                await self._open()
+            except BaseException:
+                self._turns.release()
+                raise
+            self._block, self._depth = object(), 0
+            _block.set(self._block)
+        self._depth += 1
+        return self
+
+    async def _open(self) -> None:
         handler = self._handler()
         self._in_request = handler is not None and not handler._finished
         try:
             if self.closed:
                 if (waiting := getattr(handler, "_waiting", None)) is not None:
                     await asyncio.wait([waiting])  # for the handler's own commit
-                self.closed = ""
                 await self.reload(touch=False)
+                self.closed = ""
             else:
                 await self.load()
         except SessionError as fault:
             self._raise(fault)
-        return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
         handler, failed = self._handler(), error is not None and not isinstance(error, Finish)
         is_answered = handler is None or handler._finished
+        answer = getattr(error, "status_code", 500) if failed else 200
+        if self._is_plain() and handler is not None and handler._finished and not failed:
+            answer = handler._status_code
         try:
-            if failed and getattr(error, "status_code", 500) >= 500:
+            if answer >= 500:
                 self.discard()
                 await self.put_back()
             elif self._is_plain() and is_answered and self.unsaved():
@@ -111,14 +135,29 @@ class SessionManager(Session):
                     "finish() after the `async with` block, or use SessionMixin"
                 )
             else:
-                await self.save()
+                await self.save_or_drop()
         except SessionError as fault:
             self._raise(fault)
         finally:
-            if self._is_plain() or not self._in_request:
-                self.closed = CLOSED
+            self._depth -= 1
+            if self._depth == 0:
+                if self._is_plain() or not self._in_request:
+                    self.closed = CLOSED
+                self._block = None
+                self._turns.release()
         if isinstance(error, SessionError):
             self._raise(error)
+
+    async def save_or_drop(self) -> None:
+        """Save at the end of a request or block. What a GET has changed of a session that has ended
+        meanwhile is dropped: its page can be shown all the same.
+        """
+        try:
+            await self.save()
+        except SessionLost:
+            if not self._in_request or self._request.method not in ("GET", "HEAD", "OPTIONS"):
+                raise
+            log.info("dropped what a request changed: its session has ended or changed its id")
 
     async def put_back(self) -> None:
         """Return to the store what was taken from it, because the response has failed."""
@@ -158,8 +197,12 @@ class SessionManager(Session):
             headers["Cache-Control"] = "no-store"
         self.sets_cookie = self.clears_cookie = False
         vary = headers.get("Vary", "")
-        if self.varies and vary != "*" and "cookie" not in vary.lower():
+        if self.varies and not {"*", "cookie"} & set(vary.lower().replace(" ", "").split(",")):
             headers["Vary"] = f"{vary}, Cookie" if vary else "Cookie"
+
+    @cached_property
+    def _turns(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     def _is_plain(self) -> bool:
         return self._in_request and not self._has_mixins
@@ -167,18 +210,26 @@ class SessionManager(Session):
     def _raise(self, fault: SessionError) -> NoReturn:
         """Raise `fault`; in a handler without the mixins as the HTTPError that Tornado knows."""
         if self._is_plain():
+            if isinstance(fault, StoreUnavailable) and (handler := self._handler()) is not None:
+                ask_to_retry(handler, fault)
             raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
         raise fault
+
+
+def ask_to_retry(handler: RequestHandler, error: StoreUnavailable) -> None:
+    """Let the response tell the client when to come back, whatever its error page does."""
+    after_s = str(error.retry_after_s)
+    handler._transforms.append(_LastHeaders(lambda sent: sent.setdefault("Retry-After", after_s)))
 
 
 class _LastHeaders(OutputTransform):
     """Sets headers at the moment the response leaves, so that nothing can undo them."""
 
-    def __init__(self, session: SessionManager) -> None:
-        self._session = session
+    def __init__(self, set_headers: Callable[[HTTPHeaders], object]) -> None:
+        self._set_headers = set_headers
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
-        self._session.set_headers(headers)
+        self._set_headers(headers)
         return status_code, headers, chunk

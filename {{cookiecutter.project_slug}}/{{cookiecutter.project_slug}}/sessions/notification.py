@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from .codec import decode, encode
 from .errors import BadRecord
 from .manager import SessionManager
 from .record import WAITING, Notice, State
-from .trips import put
+from .trips import put, refresh
+
+_numbers = itertools.count()
 
 log = logging.getLogger(__package__)
 
@@ -28,7 +31,7 @@ class Message(NamedTuple):
 
 def new_field(now: float) -> str:
     """Return a notice's field, which sorts by time and is never used again."""
-    return f"{int(now * 1e6):016x}{secrets.token_hex(4)}"
+    return f"{int(now * 1e6):016x}{next(_numbers) & 0xFFFF:04x}{secrets.token_hex(4)}"
 
 
 class NotificationManager:
@@ -36,8 +39,9 @@ class NotificationManager:
 
     Setting and adding are buffered and saved with the session, before the response leaves. Reading
     removes, atomically, in the store: of any number of concurrent readers in any number of
-    processes one gets it. A failed response puts back what it took. A crash between taking and
-    answering loses it: delivery is at most once. Costs no trip if nothing waits.
+    processes one gets it. A failed response puts back what it took; in a handler without the
+    mixins, a failed `async with` block does. A crash between taking and answering loses it:
+    delivery is at most once. Costs no trip if nothing waits.
     """
 
     def __init__(self, handler: RequestHandler) -> None:
@@ -63,7 +67,8 @@ class NotificationManager:
 
     async def get(self, name: str, default: Any = None) -> Any:
         """Return the notification `name` and remove it; `default` if there is none."""
-        taken = await self._take(name)
+        async with self._session.saving:
+            taken = await self._take(name)
         return taken[-1].value if taken else default
 
     def delete(self, *names: str) -> None:
@@ -85,12 +90,15 @@ class NotificationManager:
 
     async def take(self, category: str | None = None) -> list[Message]:
         """Return all queued messages, or those of one category, and remove them. Oldest first."""
-        return await self._take(None, category)
+        async with self._session.saving:
+            return await self._take(None, category)
 
     async def peek(self, category: str | None = None) -> list[Message]:
         """Return all queued messages, or those of one category, and leave them. Oldest first."""
-        await self._look()
-        session, labels = self._session, self._labels(None, category)
+        session = self._session
+        async with session.saving:
+            await self._look()
+        labels = self._labels(None, category)
         values = session.outgoing.copy()
         if session.id is not None and labels.keys() - values.keys():
             key = session.store.key("notice", session.id)
@@ -117,12 +125,8 @@ class NotificationManager:
 
     async def _look(self) -> None:
         """Learn of notices that came since the session was loaded, if the response has left."""
-        session = self._session
-        if session.state is State.ALIVE and session.id is not None and not session.can_set_cookie():
-            snapshot = await session.store.sessions.load(session.store.key("session", session.id))
-            found = {} if snapshot is None else snapshot.fields
-            names = {name for name in {*found, *session.stored} if name.startswith(WAITING)}
-            session.written({name: found.get(name) for name in names})
+        if self._session.state is State.ALIVE and not self._session.can_set_cookie():
+            await refresh(self._session)
 
     async def _take(self, name: str | None, category: str | None = None) -> list[Message]:
         """Remove notices, and return those that nobody else has taken."""

@@ -12,30 +12,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from .codec import decode, decode_fields, encode
+from .codec import decode_fields, encode
 from .dictionary import Dictionary
 from .errors import BadRecord
 from .notification import new_field
-from .record import ENDED, MOVED, USED, Notice, deliver, owner_key, write_list
+from .record import (
+    ENDED,
+    MOVED,
+    USED,
+    Entry,
+    Notice,
+    deliver,
+    entries_of,
+    is_owned,
+    owner_key,
+    write_list,
+)
 from .session import Session
 from .store import Store, log
 
 _UNSTORED_S: Final = 60
 """A session is listed just before it is stored: an entry this young is left alone."""
-
-
-class _Entry(NamedTuple):
-    """One session on its owner's list. Times are in seconds since the epoch."""
-
-    handle: str
-    agent: str
-    address: str
-    since: float
-    listed: float
 
 
 class OwnedSession(NamedTuple):
@@ -69,7 +69,7 @@ class Owner:
         gone = [i for i, e in listed.items() if used[i] is None and now - e.listed > _UNSTORED_S]
         await self._unlist(gone)
         found = {}
-        for session_id, (handle, agent, address, since, _) in listed.items():
+        for session_id, (handle, agent, address, since, *_) in listed.items():
             if (last := used[session_id]) is not None:
                 is_current = current is not None and current.handle == handle
                 moments = datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(last, UTC)
@@ -97,7 +97,7 @@ class Owner:
         """
         label, raw = encode([None, category]), encode(value, "the message")
         notice = {new_field(self._store.clock()): Notice(label, raw)}
-        return await self._each(lambda session_id: deliver(self._store, session_id, notice))
+        return await self._each(notice, {})
 
     async def set(self, name: str, value: object) -> int:
         """Set `name` in each of the user's sessions, from the next request on.
@@ -106,28 +106,26 @@ class Owner:
         """
         Dictionary.check_name(name)
         changes = {name: encode(value, f"session[{name!r}]")}
-        return await self._each(lambda session_id: deliver(self._store, session_id, {}, changes))
+        return await self._each({}, changes)
 
-    async def _each(self, reach: Callable[[str], Coroutine[Any, Any, bool]]) -> int:
-        reached = await asyncio.gather(*map(reach, await self._entries()))
-        return sum(reached)
+    async def _each(self, notices: dict[str, Notice], changes: dict[str, bytes]) -> int:
+        listed = await self._entries()
+        deliveries = (deliver(self._store, i, notices, changes, self._user_id) for i in listed)
+        return sum(await asyncio.gather(*deliveries))
 
-    async def _entries(self) -> dict[str, _Entry]:
-        """Return the list, by session id. What is malformed is left out."""
-        snapshot = await self._store.sessions.load(owner_key(self._store, self._user_id))
-        found = {}
-        for session_id, raw in snapshot.fields.items() if snapshot is not None else ():
-            with contextlib.suppress(BadRecord, TypeError):
-                found[session_id] = _Entry(*decode(raw))
-        return found
+    async def _entries(self) -> dict[str, Entry]:
+        key = owner_key(self._store, self._user_id)
+        return entries_of(await self._store.sessions.load(key))
 
     async def _used(self, session_id: str) -> float | None:
-        """Return when a session was last used; None if it is gone."""
+        """Return when a session was last used; None if it is gone, or somebody else's."""
         snapshot = await self._store.sessions.load(self._store.key("session", session_id))
-        if snapshot is None or snapshot.ended is not None:
-            return None
-        used: float | None = decode_fields(snapshot.fields).get(USED)
-        return used
+        with contextlib.suppress(BadRecord):
+            values = decode_fields(snapshot.fields) if snapshot is not None else {}
+            if is_owned(values, self._user_id):
+                used: float | None = values.get(USED)
+                return used
+        return None
 
     async def _end(self, session_ids: list[str]) -> int:
         # The sessions first: an entry without a session goes later, a session without an entry

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from .codec import encode
 from .config import DAY_S
 from .dictionary import Dictionary
 from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, WAITING, Notice, State, life_s
@@ -43,18 +44,15 @@ class Session(Dictionary):
     version: Any = None
     """The engine's own, of the record as it was loaded."""
 
-    def __init__(self, store: Store, *, drops_if_lost: bool) -> None:
-        """`drops_if_lost`: a change of a session that another request has ended is dropped with a
-        line in the log, instead of raising.
-        """
+    def __init__(self, store: Store) -> None:
         super().__init__()
         self.store = store
-        self.drops_if_lost = drops_if_lost
         self.outgoing: dict[str, bytes] = {}
         """Encoded values of notices to store at the commit, by field."""
         self.taken: dict[str, Notice] = {}
         """Notices that were read, to be put back if the response fails."""
-        self._saving = asyncio.Lock()
+        self.saving = asyncio.Lock()
+        """Held by whatever writes: coroutines of one request take turns."""
 
     async def modify(
         self, name: str, function: Callable[[Any], object], default: object = None
@@ -107,6 +105,7 @@ class Session(Dictionary):
     def owner(self, user_id: str | int | None) -> None:
         if user_id is not None and type(user_id) not in (str, int):
             raise TypeError(f"session.owner is {user_id!r}: write the user's id, a str or an int")
+        encode(user_id, "session.owner")
         self.check_writable()
         if user_id != self.owner:
             listed = [user_id, secrets.token_urlsafe(9), self.store.clock()]
@@ -132,8 +131,10 @@ class Session(Dictionary):
         """Let the session outlive the browser, for `days` without use; None takes that back."""
         if days is None:
             self.expire()
-        else:
+        elif type(days) in (int, float):
             self.expire(days * DAY_S, persistent=True)
+        else:
+            raise TypeError(f"remember({days!r}): write the days as a number, or None")
 
     def regenerate(self) -> None:
         """Change the session's id at the commit; data, notifications, owner and limits stay.
@@ -154,7 +155,8 @@ class Session(Dictionary):
         the visitor's next page.
         """
         self.check_open()
-        if self.state in (State.ALIVE, State.MOVED):
+        begins = self.state is State.NEW and self.saving.locked()
+        if begins or self.state in (State.ALIVE, State.MOVED):
             self.state = State.ENDED
         self.forget()
 
@@ -165,7 +167,7 @@ class Session(Dictionary):
         needed and the headers are sent; `StoreUnavailable` if nothing is known to be saved.
         """
         self.check_loaded()
-        async with self._saving:
+        async with self.saving:
             await commit(self)
 
     async def reload(self, *, touch: bool = True) -> None:
@@ -174,11 +176,13 @@ class Session(Dictionary):
         `touch=False`: a look that does not count as use, for loops that wait for news.
         """
         self.check_loaded()
-        async with self._saving:
+        async with self.saving:
+            moves = self.state is State.MOVED  # what was asked for safety's sake is not taken back
             self.forget()
-            if self.id is not None:
+            if self.id is not None and self.state is not State.ENDED:
                 found = await find(self, self.id)
-                self.state = State.ALIVE if found is State.ALIVE else State.LOST
+                alive = State.MOVED if moves else State.ALIVE
+                self.state = alive if found is State.ALIVE else State.LOST
         if touch and self.use_is_due():
             await self.save()
 
@@ -197,7 +201,8 @@ class Session(Dictionary):
         if self.state is not State.ALIVE:
             return False
         idle_s = self._values.get(IDLE) or self.store.config.idle_timeout
-        return bool(self.store.clock() - self._values[USED] >= min(_NOTED_EVERY_S, idle_s / 100))
+        unnoted_s = abs(self.store.clock() - self._values[USED])  # the clock may be set back
+        return bool(unnoted_s >= min(_NOTED_EVERY_S, idle_s / 100))
 
     def discard(self) -> None:
         """Forget what was changed and not saved, because the response has failed."""

@@ -44,7 +44,7 @@ class Store:
         key = utf8(secret[version] if isinstance(secret, Mapping) else secret)
         self._alias_key = hmac.digest(key, b"names of sessions in logs", "sha256")
         self._logged: dict[str, float] = {}
-        self.lock = Locks()
+        self.lock = Locks(self.address)
         """Spares `modify` most of its tries; that nothing is lost is the engine's doing."""
 
     @staticmethod

@@ -5,14 +5,15 @@ Each step of a commit is safe to fail after: what leads to a record is written a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .codec import decode, encode
 from .cookie import id_of, new_token
 from .engines import Changes
-from .errors import BadRecord, SessionLost, StoreUnavailable
+from .errors import BadRecord, SessionError, SessionLost, SessionTooLarge, StoreUnavailable
 from .record import (
     CREATED,
     ENDED,
@@ -21,9 +22,11 @@ from .record import (
     PERSISTENT,
     USED,
     WAITING,
+    Entry,
     Notice,
     State,
     deliver,
+    enlist,
     write_list,
 )
 
@@ -61,34 +64,56 @@ async def modify(
 ) -> Any:
     """See `Session.modify`."""
     session.check_name(name)
-    await session.save()
-    async with session.store.lock(session.id or str(id(session))):
-        while True:
-            old = session.stored.get(name)
-            new = function(decode(encode(default) if old is None else old))
-            if new is None:
-                raise TypeError(
-                    f"modify({name!r}): the function returned None instead of the new value; "
-                    "list.append does, so write: lambda items: [*items, item]"
-                )
-            raw = encode(new, f"session[{name!r}]")
-            if session.state is not State.ALIVE or session.id is None:
-                if session.state is State.NEW:
-                    session.check_can_begin()
-                session.set_own(name, new)
-                await session.save()
-                return new
-            session.touched.discard(name)
-            if await put(session, session.id, {name: raw}, expect={name: old}):
-                return session[name]
-            await session.reload(touch=False)
-            if not session.stored:  # another request has ended it or changed its id
-                _refuse(session)
-                return new
+    session.check_loaded()
+    due = asyncio.get_running_loop().time() + session.store.config.storage_timeout
+    async with session.saving:
+        await commit(session)
+        async with session.store.lock(session.id or str(id(session)), due):
+            return await _modify(session, name, function, default)
+
+
+async def _modify(
+    session: Session, name: str, function: Callable[[Any], object], default: object
+) -> Any:
+    while True:
+        old = session.stored.get(name)
+        new = function(decode(encode(default) if old is None else old))
+        if new is None:
+            raise TypeError(
+                f"modify({name!r}): the function returned None instead of the new value; "
+                "list.append does, so write: lambda items: [*items, item]"
+            )
+        raw = encode(new, f"session[{name!r}]")
+        if session.state is not State.ALIVE or session.id is None:
+            if session.state is State.NEW:
+                session.check_can_begin()
+            session.set_own(name, new)
+            await commit(session)
+            return new
+        session.touched.discard(name)
+        if await put(session, session.id, {name: raw}, expect={name: old}):
+            return session.get(name, new)
+        if not await refresh(session):
+            _refuse(session)
+
+
+async def refresh(session: Session) -> bool:
+    """Take over what others have stored since; what was changed here stays. False: it has ended."""
+    assert session.id is not None
+    snapshot = await session.store.sessions.load(session.store.key("session", session.id))
+    if snapshot is None or snapshot.ended is not None:
+        session.state = State.LOST
+        session.forget()
+        return False
+    session.written({**dict.fromkeys(session.stored), **snapshot.fields})
+    session.version = snapshot.version
+    return True
 
 
 async def commit(session: Session) -> None:
     """Write what has changed. See `Session.save` for what it raises."""
+    if session.state is State.ENDED and session.id is None:  # destroyed while it began, in vain
+        session.state = State.NEW
     match session.state:
         case State.NEW if session.unsaved():
             await _begin(session)
@@ -161,7 +186,15 @@ async def _move(session: Session) -> None:
         if held.get(name) != loaded.get(name)
     }
     session.touched -= late.keys()
-    if not held or (late and not await put(session, new, late)):
+    try:
+        moved = bool(held) and (not late or await put(session, new, late))
+    except SessionError as error:  # the old id is gone: the visitor must get the new one
+        _become(session, token)
+        if isinstance(error, SessionTooLarge):  # what others have stored was accepted, and stays
+            before = {name: loaded.get(name) for name in changes}
+            await put(session, new, {**before, **late})
+        raise
+    if not moved:
         await store.sessions.end(store.key("session", new), ENDED)
         await _lose(session, changes)
         return
@@ -214,16 +247,16 @@ async def _lose(session: Session, changes: Changes) -> None:
         _refuse(session)
 
 
-def _refuse(session: Session) -> None:
-    session.forget()
+def _refuse(session: Session) -> NoReturn:
     session.outgoing = {}
-    if not session.drops_if_lost:
-        raise SessionLost
-    log.info("dropped what a request changed: its session has ended or changed its id")
+    session.forget()
+    raise SessionLost
 
 
 def _become(session: Session, token: str) -> None:
-    session.id, session.token, session.state = id_of(token), token, State.ALIVE
+    session.id, session.token = id_of(token), token
+    if session.state is not State.ENDED:  # it may have been destroyed meanwhile
+        session.state = State.ALIVE
     session.sets_cookie, session.clears_cookie = True, False
 
 
@@ -235,8 +268,11 @@ async def _store(
     On the owner's list first, so that the session can always be ended; then the notices, so that
     whoever finds a label finds the value.
     """
-    if OWNER in fields or session.use_is_due():  # the store may have evicted the list
-        await _list(session, session_id)
+    if session.owner is not None and (OWNER in fields or session.use_is_due()):
+        # In use, too, as the store may have evicted the list.
+        agent, since, now = session.agent()[:300], session.own(OWNER)[2], session.store.clock()
+        entry = Entry(session.handle, agent, session.address, since, now, now + session.ttl_s())
+        await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
     outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in fields}
     gone = (name for name, raw in fields.items() if raw is None and name.startswith(WAITING))
     unwanted = dict.fromkeys(name.removeprefix(WAITING) for name in gone)
@@ -258,10 +294,11 @@ async def put(
 ) -> bool:
     """Write to the record, which counts as use. False: it was not there, or not as expected."""
     store, seen, session.version = session.store, session.version, None
+    stored = session.stored
     changes = {**changes, USED: encode(store.clock())}
     key, ttl = store.key("session", session_id), session.ttl_s()
     removed = await store.sessions.write(key, changes, ttl, create=create, expect=expect, seen=seen)
-    if removed is not None:
+    if removed is not None and session.stored is stored:  # it may have been destroyed meanwhile
         session.written(changes)
     return removed is not None
 
@@ -272,18 +309,12 @@ async def _write_notices(session: Session, session_id: str, values: Changes) -> 
         await session.store.notifications.write(key, values, session.ttl_s(), create=True)
 
 
-async def _list(session: Session, session_id: str) -> None:
-    """Put the session on its owner's list, if it has one."""
-    if session.owner is not None:
-        agent, since = session.agent()[:300], session.own(OWNER)[2]
-        entry = [session.handle, agent, session.address, since, session.store.clock()]
-        await write_list(session.store, session.owner, {session_id: encode(entry)})
-
-
 async def _unlist(session: Session, owner: bytes | None, session_id: str) -> None:
     """Take the session off a former owner's list, or off its own under a former id."""
-    if owner is not None and (owner != session.stored.get(OWNER) or session_id != session.id):
-        await write_list(session.store, decode(owner)[0], {session_id: None})
+    if owner is not None:
+        former = decode(owner)[0]
+        if session_id != session.id or str(former) != str(session.owner):
+            await write_list(session.store, former, {session_id: None})
 
 
 def _log(session: Session, what: str, session_id: str, level: int = logging.INFO) -> None:

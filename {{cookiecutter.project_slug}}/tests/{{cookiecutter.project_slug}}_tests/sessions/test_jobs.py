@@ -109,7 +109,6 @@ async def test_a_job_that_changes_the_session_without_a_block_is_refused(
 async def test_a_job_whose_session_has_ended_learns_that(make_browser: MakeBrowser) -> None:
     browser = make_browser()
     session = await job_session(browser)
-    session.drops_if_lost = False
     await run(browser, lambda handler: handler.session.destroy())
     with pytest.raises(SessionLost):
         await session.modify("count", lambda count: count + 1, 0)

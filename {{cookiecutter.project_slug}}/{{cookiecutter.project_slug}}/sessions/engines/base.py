@@ -8,11 +8,12 @@ is "not there", which is a value; a store that does not answer is `StoreUnavaila
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import logging
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -141,13 +142,28 @@ class Engine(ABC):
 
 
 class Locks:
-    """Locks by name, of the running event loop: `locks("key")`. Those in use are kept, no others."""
+    """Locks by name, of the running event loop. Those in use are kept, no others."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self._address = address
         self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
-    def __call__(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault((id(asyncio.get_running_loop()), name), asyncio.Lock())
+    @contextlib.asynccontextmanager
+    async def __call__(self, name: str, due: float) -> AsyncIterator[bool]:
+        """Hold a lock; yields whether it had to be waited for. Raises `StoreUnavailable` at `due`,
+        on the clock of the event loop.
+        """
+        lock = self._locks.setdefault((id(asyncio.get_running_loop()), name), asyncio.Lock())
+        waits = lock.locked()
+        try:
+            async with asyncio.timeout_at(due if waits else None):
+                await lock.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(self._address, "the record was busy for too long") from None
+        try:
+            yield waits
+        finally:
+            lock.release()
 
 
 class Share(NamedTuple):

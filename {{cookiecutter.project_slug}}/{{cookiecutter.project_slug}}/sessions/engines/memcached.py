@@ -9,12 +9,11 @@ server that was unreachable, which empties it, before it serves again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -70,7 +69,10 @@ class MemcachedEngine(Engine):
         self._timeout_s = timeout_s
         self._limit_bytes = max_item_bytes - _HEADER_BYTES
         self._connections = Connections(partial(MemcachedConnection, timeout_s=timeout_s))
-        self._locks = Locks()
+        self._lock = Locks(self.address)
+        """Lets the changes of one record in this process wait for each other: without it, N of them
+        would take N * N / 2 trips, as all but one lose each round.
+        """
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
@@ -164,25 +166,6 @@ class MemcachedEngine(Engine):
 
     async def close(self) -> None:
         await self._connections.close()
-
-    @contextlib.asynccontextmanager
-    async def _lock(self, key: str, due: float) -> AsyncIterator[bool]:
-        """Let the changes of one record in this process wait for each other; True: it had to.
-
-        Without it N of them would take N * N / 2 trips, as all but one lose each round.
-        """
-        lock = self._locks(key)
-        waits = lock.locked()
-        try:
-            async with asyncio.timeout_at(due if waits else None):
-                await lock.acquire()
-        except TimeoutError:
-            cause = f"the record was busy for {self._timeout_s:g} s"
-            raise StoreUnavailable(self.address, cause) from None
-        try:
-            yield waits
-        finally:
-            lock.release()
 
     async def _get(self, key: str, due: float, verb: str = "gets") -> _Found | None:
         item = await self._ask(self._server(key), verb, _name(key), due)
