@@ -12,7 +12,7 @@ Tornado app. `SessionMixin` and `NotificationMixin` come before the handler clas
 The way of a value, and of a message, from the browser to the store and back:
 
     Cookie: sid=...  -> CookieSigner.tokens -> token -> id_of -> id      cookie.py
-    prepare()        -> Session.load  -> Engine.load(session:<id>)       one trip
+    prepare()        -> SessionManager.load -> Engine.load(session:<id>) one trip
     session["x"]     -> Dictionary._values                               in memory
     notifications    -> Session.outgoing; read: Engine.write(notice:<id>) removes
     finish()         -> Session.save  -> Engine.write(notice:<id>), then

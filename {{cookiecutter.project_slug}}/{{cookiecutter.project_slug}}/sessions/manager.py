@@ -29,6 +29,9 @@ CLOSED: Final = (
     "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
 )
 _ATTRIBUTE: Final = "_session_manager"
+_STALE_S: Final = 2.0
+"""How late a response may clear the cookie of an expired session: a slower one could clear that of
+a login which the visitor has made meanwhile. The next response does it."""
 
 _block: ContextVar[object] = ContextVar("the `async with` block that this code is inside of")
 
@@ -46,6 +49,9 @@ class SessionManager(Session):
 
     In a job that goes on with a session after the response, the same block loads it again.
     """
+
+    _is_stale = False
+    """Whether the request came with the cookie of a session that has expired."""
 
     def __new__(cls, handler: RequestHandler) -> Self:
         session: Self | None = getattr(handler, _ATTRIBUTE, None)
@@ -88,7 +94,7 @@ class SessionManager(Session):
         # Of an id that was ended or moved a moment ago the browser may have the successor by now,
         # which no cookie in this response must replace.
         self.state = State.LOST if lost else State.NEW
-        self.clears_cookie = bool(tokens) and not lost
+        self._is_stale = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
         # Blocks of several tasks take turns. One inside of another is a part of it.
@@ -120,13 +126,14 @@ class SessionManager(Session):
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
-        handler, failed = self._handler(), error is not None and not isinstance(error, Finish)
+        handler, status = self._handler(), 200
         is_answered = handler is None or handler._finished
-        answer = getattr(error, "status_code", 500) if failed else 200
-        if self._is_plain() and handler is not None and handler._finished and not failed:
-            answer = handler._status_code
+        if error is not None and not isinstance(error, Finish):
+            status = getattr(error, "status_code", 500)
+        elif self._is_plain() and handler is not None and is_answered:
+            status = handler._status_code
         try:
-            if answer >= 500:
+            if status >= 500:
                 self.discard()
                 await self.put_back()
             elif self._is_plain() and is_answered and self.unsaved():
@@ -190,8 +197,9 @@ class SessionManager(Session):
         if self.sets_cookie:
             value, expires = self.store.signer.sign(self.token), self.cookie_expires()
             handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
-        elif self.clears_cookie:
+        elif self.clears_cookie or (self._is_stale and self._request.request_time() < _STALE_S):
             handler.clear_cookie(cookie.name, **cookie.attributes)
+            self.clears_cookie = True
         if self.sets_cookie or self.clears_cookie:
             # A cache that kept this response would hand the visitor's session to others.
             headers["Cache-Control"] = "no-store"

@@ -1,4 +1,4 @@
-"""The session: a dictionary with a life of its own. trips.py has its trips to the store.
+"""The session: a dictionary with a life of its own. commit.py saves it.
 
 Knows no HTTP: handler.py makes one for each request, and puts its cookie into the response.
 """
@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from .codec import encode
+from .commit import commit, modify
 from .config import DAY_S
 from .dictionary import Dictionary
 from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, WAITING, Notice, State, life_s
 from .store import Store
-from .trips import commit, find, modify
+from .trips import find
 
 _NOTED_EVERY_S: Final = 60
 _BEGIN_NOTHING: Final = {CREATED, IDLE, PERSISTENT}

@@ -1,34 +1,14 @@
-"""The other half of session.py: a session is found in the store, and committed by its state.
-
-Each step of a commit is safe to fail after: what leads to a record is written after the record.
-"""
+"""Trips to the store for a session's record: find it, read it again, write what has changed."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
-from .codec import decode, encode
-from .cookie import id_of, new_token
+from .codec import encode
 from .engines import Changes
-from .errors import BadRecord, SessionError, SessionLost, SessionTooLarge, StoreUnavailable
-from .record import (
-    CREATED,
-    ENDED,
-    MOVED,
-    OWNER,
-    PERSISTENT,
-    USED,
-    WAITING,
-    Entry,
-    Notice,
-    State,
-    deliver,
-    enlist,
-    write_list,
-)
+from .errors import BadRecord
+from .record import USED, State
 
 if TYPE_CHECKING:
     from .session import Session
@@ -41,10 +21,12 @@ async def find(session: Session, session_id: str) -> State | None:
     store, key = session.store, session.store.key("session", session_id)
     snapshot = await store.sessions.load(key)
     if snapshot is None:
-        _log(session, "unknown id", session_id, logging.WARNING)
+        log_event(session, "unknown id", session_id, logging.WARNING)
         return None
     if snapshot.ended is not None:
-        _log(session, f"came with an id that has {snapshot.ended.partition(' ')[0]}", session_id)
+        log_event(
+            session, f"came with an id that has {snapshot.ended.partition(' ')[0]}", session_id
+        )
         return State.LOST
     try:
         session.replace(snapshot.fields)
@@ -54,233 +36,23 @@ async def find(session: Session, session_id: str) -> State | None:
     except (BadRecord, LookupError, TypeError) as error:
         log.warning("dropped the record of session %s: %r", store.alias(session_id), error)
     session.forget()
-    _log(session, "expired", session_id)
+    log_event(session, "expired", session_id)
     await store.sessions.write(key, dict.fromkeys(snapshot.fields), 1, create=False)
     return None
-
-
-async def modify(
-    session: Session, name: str, function: Callable[[Any], object], default: object
-) -> Any:
-    """See `Session.modify`."""
-    session.check_name(name)
-    session.check_loaded()
-    due = asyncio.get_running_loop().time() + session.store.config.storage_timeout
-    async with session.saving:
-        await commit(session)
-        async with session.store.lock(session.id or str(id(session)), due):
-            return await _modify(session, name, function, default)
-
-
-async def _modify(
-    session: Session, name: str, function: Callable[[Any], object], default: object
-) -> Any:
-    while True:
-        old = session.stored.get(name)
-        new = function(decode(encode(default) if old is None else old))
-        if new is None:
-            raise TypeError(
-                f"modify({name!r}): the function returned None instead of the new value; "
-                "list.append does, so write: lambda items: [*items, item]"
-            )
-        raw = encode(new, f"session[{name!r}]")
-        if session.state is not State.ALIVE or session.id is None:
-            if session.state is State.NEW:
-                session.check_can_begin()
-            session.set_own(name, new)
-            await commit(session)
-            return new
-        session.touched.discard(name)
-        if await put(session, session.id, {name: raw}, expect={name: old}):
-            return session.get(name, new)
-        if not await refresh(session):
-            _refuse(session)
 
 
 async def refresh(session: Session) -> bool:
     """Take over what others have stored since; what was changed here stays. False: it has ended."""
     assert session.id is not None
+    stored = session.stored
     snapshot = await session.store.sessions.load(session.store.key("session", session.id))
     if snapshot is None or snapshot.ended is not None:
         session.state = State.LOST
         session.forget()
         return False
-    session.written({**dict.fromkeys(session.stored), **snapshot.fields})
-    session.version = snapshot.version
-    return True
-
-
-async def commit(session: Session) -> None:
-    """Write what has changed. See `Session.save` for what it raises."""
-    if session.state is State.ENDED and session.id is None:  # destroyed while it began, in vain
-        session.state = State.NEW
-    match session.state:
-        case State.NEW if session.unsaved():
-            await _begin(session)
-        case State.ALIVE:
-            await _merge(session)
-        case State.MOVED:
-            await _move(session)
-        case State.ENDED:
-            await _end(session)
-        case State.LOST if session.unsaved():
-            _refuse(session)
-
-
-async def _begin(session: Session) -> None:
-    session.check_can_begin()
-    token = new_token()
-    session.set_own(CREATED, session.store.clock())
-    changes = session.changes()
-    if await _store(session, id_of(token), changes, create=True):
-        _become(session, token)
-        _log(session, "created", id_of(token))
-    else:  # ended by its user, from another device: it was on the list already
-        await _lose(session, changes)
-
-
-async def _merge(session: Session) -> None:
-    assert session.id is not None
-    changes, former_owner = session.changes(), session.stored.get(OWNER)
-    if not changes and not session.use_is_due():
-        return
-    try:
-        alive = await _store(session, session.id, changes)
-    except StoreUnavailable as error:
-        if changes:
-            raise
-        session.store.log_outage(error)  # the page that only read can be shown all the same
-        return
-    if not alive:
-        await _lose(session, changes)
-        return
-    if OWNER in changes:
-        await _unlist(session, former_owner, session.id)
-    if PERSISTENT in changes or session.cookie_expires() is not None:
-        session.sets_cookie = True  # a persistent cookie is renewed in use
-
-
-async def _move(session: Session) -> None:
-    """Copy the record to a new id, then end the old one, which decides who moves it.
-
-    If the store fails in between, the visitor still has the old session, and whoever ends this
-    session from elsewhere at that moment ends the copy too.
-    """
-    assert session.id is not None
-    if not session.can_set_cookie():
-        raise RuntimeError(
-            "the session's id cannot change after the headers are sent, because the new one needs "
-            "a cookie: call regenerate() before the first flush()"
-        )
-    store, old, loaded, changes = session.store, session.id, dict(session.stored), session.changes()
-    token, session.version = new_token(), None
-    new = id_of(token)
-    if not await _store(session, new, {**loaded, **changes}, create=True):
-        await _lose(session, changes)
-        return
-    held = await store.sessions.end(store.key("session", old), MOVED + new)
-    # What others have stored under the old id since this request loaded it.
-    late = {
-        name: held.get(name)
-        for name in {*held, *loaded} - {*changes, USED}
-        if held.get(name) != loaded.get(name)
-    }
-    session.touched -= late.keys()
-    try:
-        moved = bool(held) and (not late or await put(session, new, late))
-    except SessionError as error:  # the old id is gone: the visitor must get the new one
-        _become(session, token)
-        if isinstance(error, SessionTooLarge):  # what others have stored was accepted, and stays
-            before = {name: loaded.get(name) for name in changes}
-            await put(session, new, {**before, **late})
-        raise
-    if not moved:
-        await store.sessions.end(store.key("session", new), ENDED)
-        await _lose(session, changes)
-        return
-    _become(session, token)
-    _log(session, f"regenerated to {session.alias}", old)
-    try:
-        await _unlist(session, held.get(OWNER), old)
-        if any(name.startswith(WAITING) for name in session.stored):
-            values = await store.notifications.end(store.key("notice", old), MOVED + new)
-            await _write_notices(session, new, values)
-    except StoreUnavailable as error:
-        store.log_outage(error)  # the visitor must get the new cookie all the same
-
-
-async def _end(session: Session) -> None:
-    assert session.id is not None
-    store, old = session.store, session.id
-    held = await store.sessions.end(store.key("session", old), ENDED)
-    _log(session, "destroyed", old)
-    session.id, session.state = None, State.NEW
-    session.sets_cookie, session.clears_cookie = False, True
-    labels = {n.removeprefix(WAITING): raw for n, raw in held.items() if n.startswith(WAITING)}
-    try:
-        await _unlist(session, held.get(OWNER), old)
-        if labels and session.can_set_cookie():  # they reach the visitor's next page
-            values = await store.notifications.end(store.key("notice", old), ENDED)
-            for field in labels.keys() & values:
-                session.queue(field, decode(labels[field]), values[field])
-        if session.unsaved():
-            await _begin(session)
-    except StoreUnavailable as error:
-        if session or session.owner is not None:
-            raise
-        session.discard()
-        store.log_outage(error)  # the visitor must be logged out all the same
-
-
-async def _lose(session: Session, changes: Changes) -> None:
-    """Another request has ended the session or moved it: notices follow, unless they may speak of
-    changes that are refused.
-    """
-    refused = any(not name.startswith(WAITING) for name in changes)
-    if session.outgoing and not refused and session.id is not None:
-        labels = session.waiting()
-        alone = {f: Notice(encode(labels[f]), raw) for f, raw in session.outgoing.items()}
-        refused = not await deliver(session.store, session.id, alone)
-    session.state, session.outgoing = State.LOST, {}
-    session.forget()
-    if refused:
-        _refuse(session)
-
-
-def _refuse(session: Session) -> NoReturn:
-    session.outgoing = {}
-    session.forget()
-    raise SessionLost
-
-
-def _become(session: Session, token: str) -> None:
-    session.id, session.token = id_of(token), token
-    if session.state is not State.ENDED:  # it may have been destroyed meanwhile
-        session.state = State.ALIVE
-    session.sets_cookie, session.clears_cookie = True, False
-
-
-async def _store(
-    session: Session, session_id: str, fields: Changes, *, create: bool = False
-) -> bool:
-    """Write fields and notices. False: nothing, as another request has ended or moved it.
-
-    On the owner's list first, so that the session can always be ended; then the notices, so that
-    whoever finds a label finds the value.
-    """
-    if session.owner is not None and (OWNER in fields or session.use_is_due()):
-        # In use, too, as the store may have evicted the list.
-        agent, since, now = session.agent()[:300], session.own(OWNER)[2], session.store.clock()
-        entry = Entry(session.handle, agent, session.address, since, now, now + session.ttl_s())
-        await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
-    outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in fields}
-    gone = (name for name, raw in fields.items() if raw is None and name.startswith(WAITING))
-    unwanted = dict.fromkeys(name.removeprefix(WAITING) for name in gone)
-    await _write_notices(session, session_id, {**unwanted, **outgoing})
-    if not await put(session, session_id, fields, create=create):
-        return False
-    for field in outgoing:
-        session.outgoing.pop(field, None)
+    if session.stored is stored:  # it may have been destroyed meanwhile
+        session.written({**dict.fromkeys(stored), **snapshot.fields})
+        session.version = snapshot.version
     return True
 
 
@@ -303,21 +75,7 @@ async def put(
     return removed is not None
 
 
-async def _write_notices(session: Session, session_id: str, values: Changes) -> None:
-    if values:
-        key = session.store.key("notice", session_id)
-        await session.store.notifications.write(key, values, session.ttl_s(), create=True)
-
-
-async def _unlist(session: Session, owner: bytes | None, session_id: str) -> None:
-    """Take the session off a former owner's list, or off its own under a former id."""
-    if owner is not None:
-        former = decode(owner)[0]
-        if session_id != session.id or str(former) != str(session.owner):
-            await write_list(session.store, former, {session_id: None})
-
-
-def _log(session: Session, what: str, session_id: str, level: int = logging.INFO) -> None:
+def log_event(session: Session, what: str, session_id: str, level: int = logging.INFO) -> None:
     """Log what security staff want to see, without the id."""
     name, request_id = session.store.alias(session_id), session.request_id
     log.log(level, "session %s: %s request=%s address=%s", name, what, request_id, session.address)
