@@ -33,7 +33,7 @@ demo: $(VENV)/.installed ## generate an app and start it on http://localhost:888
 test: $(VENV)/.installed-dev packages ## test everything, in all combinations
 	$(RUN) ruff check $(NOT_PYTHON) .
 	$(RUN) ruff format --check $(NOT_PYTHON) .
-	$(RUN) pytest -n auto --dist loadfile
+	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: quick
 quick: $(VENV)/.installed-dev ## test what takes seconds
