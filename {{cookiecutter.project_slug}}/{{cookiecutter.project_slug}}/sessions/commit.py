@@ -235,10 +235,10 @@ async def _store(
         agent, since, now = session.agent()[:300], session.own(OWNER)[2], session.store.clock()
         entry = Entry(session.handle, agent, session.address, since, now, now + session.ttl_s())
         await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
-    outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in fields}
-    gone = (name for name, raw in fields.items() if raw is None and name.startswith(WAITING))
-    unwanted = dict.fromkeys(name.removeprefix(WAITING) for name in gone)
-    await _write_notices(session, session_id, {**unwanted, **outgoing})
+    labels = [name for name in fields if name.startswith(WAITING)]
+    unwanted = [name.removeprefix(WAITING) for name in labels if fields[name] is None]
+    outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in labels}
+    await _write_notices(session, session_id, {**dict.fromkeys(unwanted), **outgoing})
     if not await put(session, session_id, fields, create=create):
         return False
     for field in outgoing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
@@ -241,10 +242,9 @@ class _Lifecycle(_Base):
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         self._waiting = asyncio.create_task(work)
-        # A handler that gives up waiting has answered all the same. Most never wait: do not report
-        # once more what was raised.
-        done = asyncio.shield(self._waiting)
-        done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # Not the task itself: a handler that gives up waiting has answered all the same.
+        done = asyncio.Future[None]()
+        self._waiting.add_done_callback(partial(_hand_on, done))
         return done
 
 
@@ -265,6 +265,17 @@ class NotificationMixin(_Lifecycle):
         """What this visitor is to be told once."""
         self._session_for_use()
         return NotificationManager(self)
+
+
+def _hand_on(waiter: asyncio.Future[None], done: _Task) -> None:
+    error = done.exception() if not done.cancelled() else None
+    if waiter.done():
+        return
+    if error is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(error)
+        waiter.exception()  # most handlers never wait: do not report it once more
 
 
 async def _save_at_close(session: SessionManager) -> None:
