@@ -6,8 +6,9 @@ Each step of a commit is safe to fail after: what leads to a record is written a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from .codec import decode, encode
 from .cookie import id_of, new_token
@@ -32,6 +33,8 @@ from .trips import log_event, put, refresh
 
 if TYPE_CHECKING:
     from .session import Session
+
+log = logging.getLogger(__package__)
 
 
 async def modify(
@@ -70,6 +73,7 @@ async def _modify(
             return session.get(name, new)
         if not await refresh(session):
             _refuse(session)
+            return new
 
 
 async def commit(session: Session) -> None:
@@ -209,10 +213,12 @@ async def _lose(session: Session, changes: Changes) -> None:
         _refuse(session)
 
 
-def _refuse(session: Session) -> NoReturn:
+def _refuse(session: Session) -> None:
     session.outgoing = {}
     session.forget()
-    raise SessionLost
+    if not session.drops_if_lost():
+        raise SessionLost
+    log.info("dropped what a request changed: its session has ended or changed its id")
 
 
 def _become(session: Session, token: str) -> None:

@@ -168,7 +168,9 @@ class _Lifecycle(_Base):
             session.discard()
             return session.put_back if session.taken else None
         if self._status_code != _WEBSOCKET_OPENS:
-            return session.save_or_drop if session.unsaved() or session.use_is_due() else None
+            # A save that is under way may not know yet what was deleted since.
+            saves = session.unsaved() or session.use_is_due() or session.saving.locked()
+            return session.save if saves else None
         if session.unsaved():
             raise RuntimeError(
                 "a WebSocket cannot wait for its session to be saved when it opens: "
@@ -281,6 +283,6 @@ def _hand_on(waiter: asyncio.Future[None], done: _Task) -> None:
 async def _save_at_close(session: SessionManager) -> None:
     try:
         if session.unsaved():
-            await session.save_or_drop()
+            await session.save()
     except Exception:
         log.exception("what a WebSocket changed before it closed was not saved")

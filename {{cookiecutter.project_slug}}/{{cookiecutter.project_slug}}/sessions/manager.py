@@ -6,7 +6,6 @@ With handler.py the only file that relies on Tornado's insides.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import weakref
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
 
 from .cookie import id_of
-from .errors import SessionError, SessionLost, StoreUnavailable
+from .errors import SessionError, StoreUnavailable
 from .record import State, deliver
 from .session import Session
 from .store import Store
@@ -33,9 +32,8 @@ _STALE_S: Final = 2.0
 """How late a response may clear the cookie of an expired session: a slower one could clear that of
 a login which the visitor has made meanwhile. The next response does it."""
 
-_block: ContextVar[object] = ContextVar("the `async with` block that this code is inside of")
-
-log = logging.getLogger(__package__)
+_block: ContextVar[object] = ContextVar("_block", default=None)
+"""The `async with` block that this code is inside of."""
 
 
 class SessionManager(Session):
@@ -142,7 +140,7 @@ class SessionManager(Session):
                     "finish() after the `async with` block, or use SessionMixin"
                 )
             else:
-                await self.save_or_drop()
+                await self.save()
         except SessionError as fault:
             self._raise(fault)
         finally:
@@ -154,17 +152,6 @@ class SessionManager(Session):
                 self._turns.release()
         if isinstance(error, SessionError):
             self._raise(error)
-
-    async def save_or_drop(self) -> None:
-        """Save at the end of a request or block. What a GET has changed of a session that has ended
-        meanwhile is dropped: its page can be shown all the same.
-        """
-        try:
-            await self.save()
-        except SessionLost:
-            if not self._in_request or self._request.method not in ("GET", "HEAD", "OPTIONS"):
-                raise
-            log.info("dropped what a request changed: its session has ended or changed its id")
 
     async def put_back(self) -> None:
         """Return to the store what was taken from it, because the response has failed."""
@@ -183,6 +170,14 @@ class SessionManager(Session):
 
     def agent(self) -> str:
         return self._request.headers.get("User-Agent", "")
+
+    def drops_if_lost(self) -> bool:
+        handler = self._handler()
+        # A response that is held waits for this very commit; after it, a job is at work.
+        answers = handler is not None and (
+            not handler._finished or getattr(handler, "_held", None) is not None
+        )
+        return answers and self._request.method in ("GET", "HEAD", "OPTIONS")
 
     def can_set_cookie(self) -> bool:
         handler = self._handler()

@@ -62,7 +62,7 @@ class Session(Dictionary):
 
         Loses no other request's change of it: if one was faster, `function` is called again, so it
         should do nothing else. What this request changed before is saved first. Raises `TypeError`
-        if the function returns None, `SessionLost` if the session has ended.
+        if the function returns None, `SessionLost` as `save` does.
         """
         return await modify(self, name, function, default)
 
@@ -164,8 +164,9 @@ class Session(Dictionary):
     async def save(self) -> None:
         """Commit now: for streams, long polling, WebSockets and jobs.
 
-        Raises `SessionLost` if another request has ended the session; `RuntimeError` if a cookie is
-        needed and the headers are sent; `StoreUnavailable` if nothing is known to be saved.
+        Raises `SessionLost` if another request has ended the session; in a GET, what was changed is
+        dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is needed and the
+        headers are sent; `StoreUnavailable` if nothing is known to be saved.
         """
         self.check_loaded()
         async with self.saving:
@@ -256,6 +257,12 @@ class Session(Dictionary):
     @abstractmethod
     def agent(self) -> str:
         """Return what the visitor's browser calls itself."""
+
+    @abstractmethod
+    def drops_if_lost(self) -> bool:
+        """Whether what was changed of a session that has ended is dropped with a line in the log: a
+        GET shows its page all the same. Otherwise `SessionLost` is raised.
+        """
 
     @abstractmethod
     def can_set_cookie(self) -> bool:

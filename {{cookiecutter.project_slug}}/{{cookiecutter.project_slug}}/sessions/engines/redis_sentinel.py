@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.utils import str_if_bytes
 
 Node = tuple[str, int]
 
@@ -68,7 +69,7 @@ class Sentinels:
         address: Any = await client.sentinel_get_master_addr_by_name(self._service)
         if address is None:
             raise MasterNotFoundError(f"No master found for {self._service!r}")
-        replaced = address != (state["ip"], state["port"])
+        replaced = (str_if_bytes(address[0]), address[1]) != (state["ip"], state["port"])
         if not replaced and (state["is_sdown"] or state["is_odown"]):
             raise MasterNotFoundError(f"No master found for {self._service!r}: it is down")
         return state["config-epoch"], address
