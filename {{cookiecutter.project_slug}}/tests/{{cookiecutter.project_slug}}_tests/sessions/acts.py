@@ -43,6 +43,7 @@ class Acts(_Base):
     keeps: ClassVar[Act] = nothing
     prepares: ClassVar[Act] = nothing
     does: ClassVar[Act] = nothing
+    receives: ClassVar[Act] = nothing
     ran: ClassVar[list[str]] = []
 
     async def prepare(self) -> None:
@@ -62,8 +63,9 @@ class Acts(_Base):
 
 
 class Upload(Acts):
-    def data_received(self, chunk: bytes) -> None:
+    def data_received(self, chunk: bytes) -> Any:
         self.ran.append("data_received")
+        return Acts.receives(self)
 
 
 class Socket(Acts):
@@ -202,10 +204,17 @@ class Comparison:
         self._client, self._url, self._log = client, base_url, log
 
     async def same(
-        self, kind: str = "", *, prepares: Act = nothing, does: Act = nothing, **request: Any
+        self,
+        kind: str = "",
+        *,
+        prepares: Act = nothing,
+        does: Act = nothing,
+        receives: Act = nothing,
+        **request: Any,
     ) -> list[Any]:
         """Return the response and what ran, after checking that they are the same for all."""
         Acts.prepares, Acts.does = staticmethod(prepares), staticmethod(does)
+        Acts.receives = staticmethod(receives)
         expected = await self._seen("/tornado" + kind, nothing, request)
         for keeps in (nothing, change, message):
             seen = await self._seen("/mixed" + kind, keeps, request)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 from ..browser import Browser, Page
 from ..conftest import COOKIE_SECRET, MakeBrowser
 from .acts import ROUTES, Act, Comparison, act
-from .trips import Trips
+from .trips import Paused, Trips
 
 __all__ = [
     "COOKIE_SECRET",
@@ -34,14 +35,18 @@ __all__ = [
     "Clock",
     "MakeBrowser",
     "Page",
+    "Pause",
+    "Plain",
     "Script",
     "messages_of",
+    "plain",
     "run",
     "send",
     "value_of",
 ]
 
 Routes = list[tuple[str, Any]]
+Pause = Callable[[str], Paused]
 
 ON_MEMORY = pytest.mark.parametrize("engine", ["memory"])
 """Marks a test that moves the clock of the engine: a server's cannot be moved."""
@@ -63,6 +68,25 @@ async def run(browser: Browser, does: Act, method: str = "GET", **headers: str) 
     Script.does = staticmethod(does)
     send = browser.get if method == "GET" else browser.post
     return await send("/", follow=False, headers=headers)
+
+
+class Plain(RequestHandler):
+    """Runs what a test has put here, without the mixins; see `plain`."""
+
+    does: ClassVar[Act]
+
+    async def get(self) -> None:
+        await act(type(self).does, self)
+
+    post = get
+
+
+async def plain(browser: Browser, app: Application, does: Act, method: str = "GET") -> Page:
+    """Let a handler without the mixins do this for the browser, and return its response."""
+    app.add_handlers(".*", [("/plain", Plain)])
+    Plain.does = staticmethod(does)
+    send = browser.get if method == "GET" else browser.post
+    return await send("/plain", follow=False)
 
 
 async def value_of(browser: Browser, name: str) -> Any:
@@ -169,6 +193,12 @@ def store(app: Application) -> Store:
 def trips(store: Store, monkeypatch: pytest.MonkeyPatch) -> Trips:
     """Counts the trips to the store, and lets none of them be over at once."""
     return Trips(store, monkeypatch)
+
+
+@pytest.fixture
+def pause(store: Store, monkeypatch: pytest.MonkeyPatch) -> Pause:
+    """Holds up the next trip of a kind: `pause("write sessions")`."""
+    return partial(Paused, store, monkeypatch)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tornado.web import Finish, HTTPError
 
 from .conftest import MakeBrowser, Script, run, value_of
 
@@ -207,6 +208,17 @@ async def test_a_name_is_a_str(make_browser: MakeBrowser, name: Any) -> None:
     assert (page.status, page.set_cookies) == (200, [])
 
 
+async def test_a_name_that_is_not_unicode_is_refused_where_it_is_set(
+    make_browser: MakeBrowser,
+) -> None:
+    def does(handler: Script) -> None:
+        with pytest.raises(TypeError, match="not valid Unicode"):
+            handler.session["\ud800"] = 1
+
+    page = await run(make_browser(), does)
+    assert (page.status, page.set_cookies) == (200, [])
+
+
 DEEP: dict[str, tuple[Any, str]] = {
     "list": ({"items": [{"price": Decimal(1)}]}, r"session\['cart'\]\['items'\]\[0\]\['price'\]"),
     "tuple": (({"price": Decimal(1)},), r"session\['cart'\]\[0\]\['price'\]"),
@@ -234,6 +246,20 @@ async def test_the_refusal_names_the_place_at_the_assignment_and_at_the_commit(
     await run(browser, lambda handler: handler.session.set("cart", []))
     assert (await run(browser, change)).status == 500
     assert "session['cart'][0]" in caplog.text or "session['cart']" in caplog.text
+    assert await value_of(browser, "cart") == []
+
+
+@pytest.mark.parametrize("error", [HTTPError(404), Finish("done")], ids=["404", "Finish"])
+async def test_a_value_that_cannot_be_kept_is_a_500_however_the_handler_ends(
+    make_browser: MakeBrowser, error: Exception
+) -> None:
+    def does(handler: Script) -> None:
+        handler.session["cart"].append(Decimal(1))
+        raise error
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("cart", []))
+    assert (await run(browser, does)).status == 500
     assert await value_of(browser, "cart") == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import ClassVar
 
 import pytest
 from tornado.web import Application, Finish, HTTPError, RequestHandler
@@ -17,29 +16,9 @@ from {{cookiecutter.project_slug}}.sessions import (
 )
 
 from .acts import Act, act
-from .conftest import Browser, MakeBrowser, Page, Script, run, value_of
+from .conftest import MakeBrowser, Plain, Script, plain, run, value_of
 
 pytestmark = pytest.mark.gen_test
-
-
-class Plain(RequestHandler):
-    """A handler without the mixins, which runs what a test has put here."""
-
-    does: ClassVar[Act]
-
-    async def get(self) -> None:
-        await act(type(self).does, self)
-
-    post = get
-
-
-async def plain(browser: Browser, app: Application, does: Act, method: str = "GET") -> Page:
-    """Let a handler without the mixins do this for the browser, and return its response."""
-    app.add_handlers(".*", [("/plain", Plain)])
-    Plain.does = staticmethod(does)
-    send = browser.get if method == "GET" else browser.post
-    return await send("/plain", follow=False)
-
 
 # --- a manager without its block
 

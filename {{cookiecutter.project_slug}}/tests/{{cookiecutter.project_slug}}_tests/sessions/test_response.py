@@ -13,7 +13,7 @@ import pytest
 from tornado.web import Finish, HTTPError
 
 from .acts import GET, HEAD, POST, Act, Comparison, late
-from .conftest import MakeBrowser, run, value_of
+from .conftest import MakeBrowser, Pause, Script, run, value_of
 
 pytestmark = pytest.mark.gen_test
 
@@ -179,3 +179,26 @@ async def test_two_responses_at_once_are_refused(tornado: Comparison) -> None:
 
     status, body, *_ = await tornado.same(does=twice)
     assert (status, body) == (200, b"first")
+
+
+@pytest.mark.parametrize("waits_for", ["finish", "flush"])
+async def test_a_handler_that_gives_up_waiting_has_answered_all_the_same(
+    make_browser: MakeBrowser, pause: Pause, waits_for: str
+) -> None:
+    async def does(handler: Script) -> None:
+        writes = pause("write sessions")
+        handler.session["kept"] = True
+        handler.write("answered")
+
+        async def answer() -> None:
+            await getattr(handler, waits_for)()
+
+        answers = asyncio.create_task(answer())
+        await writes.begun()
+        answers.cancel()
+        writes.go_on()
+
+    browser = make_browser()
+    page = await run(browser, does)
+    assert (page.status, page.text, len(page.set_cookies)) == (200, "answered", 1)
+    assert await value_of(browser, "kept") is True

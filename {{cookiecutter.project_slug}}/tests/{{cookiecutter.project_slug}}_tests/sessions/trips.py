@@ -1,4 +1,4 @@
-"""Counts trips to the store in a row: those that are under way at the same time count once."""
+"""Counts the trips to the store, and holds one up while a test does something else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from {{cookiecutter.project_slug}}.sessions import Store
 
 
 class Trips:
-    """The trips of one store since `clear()`."""
+    """The trips of one store since `clear()`. In a row, those under way at one time count once."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.in_a_row = 0
@@ -39,3 +39,32 @@ class Trips:
                 self._under_way -= 1
 
         return counted
+
+
+class Paused:
+    """The next trip of one kind, such as "write sessions": it waits before the store until a test
+    lets it go on. Those after it do not wait.
+    """
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self._begun, self._goes_on = asyncio.Event(), asyncio.Event()
+        call, role = name.split()
+        records = getattr(store, role)
+        made = getattr(records, call)
+
+        async def paused(*args: Any, **options: Any) -> Any:
+            monkeypatch.setattr(records, call, made)
+            self._begun.set()
+            await self._goes_on.wait()
+            return await made(*args, **options)
+
+        monkeypatch.setattr(records, call, paused)
+
+    async def begun(self) -> None:
+        """Wait until the trip is under way."""
+        async with asyncio.timeout(5):
+            await self._begun.wait()
+
+    def go_on(self) -> None:
+        """Let the trip reach the store."""
+        self._goes_on.set()
