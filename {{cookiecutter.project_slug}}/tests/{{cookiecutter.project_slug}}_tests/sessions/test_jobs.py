@@ -137,3 +137,67 @@ async def test_a_job_without_the_mixins_learns_that_the_store_does_not_answer(
     PlainHandler.may_go_on.set()
     with pytest.raises(StoreUnavailable):
         await PlainHandler.job
+
+
+# --- several jobs on one session
+
+
+async def trips(store: Store, number: int) -> None:
+    """Wait for this many replies of the store, one after the other."""
+    for _ in range(number):
+        await store.sessions.load("nothing")
+
+
+async def test_two_jobs_that_change_one_session_at_once_lose_nothing(
+    make_browser: MakeBrowser, store: Store
+) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+
+    async def job(name: str) -> None:
+        async with session:
+            session[name] = "stored"
+            await trips(store, 1)
+
+    await asyncio.gather(job("first"), job("second"))
+    assert await value_of(browser, "first") == await value_of(browser, "second") == "stored"
+
+
+async def test_a_job_that_fails_discards_nothing_of_another(
+    make_browser: MakeBrowser, store: Store
+) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+
+    async def works() -> None:
+        async with session:
+            session["first"] = "stored"
+            await trips(store, 5)  # enough for the other one to fail meanwhile
+
+    async def fails() -> None:
+        async with session:
+            session["second"] = "discarded"
+            raise ZeroDivisionError
+
+    results = await asyncio.gather(works(), fails(), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), ZeroDivisionError]
+    assert await value_of(browser, "first") == "stored"
+    assert await value_of(browser, "second") == "absent"
+
+
+@pytest.mark.parametrize("task", ["the same task", "a task of its own"])
+async def test_a_block_inside_of_a_block_is_a_part_of_it(
+    make_browser: MakeBrowser, task: str
+) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+    async with asyncio.timeout(5), session:
+        session["before"] = 1
+        if task == "the same task":
+            await in_a_block(session)
+        else:
+            await asyncio.create_task(in_a_block(session))
+        session["after"] = 1
+    held: list[dict[str, Any]] = []
+    await run(browser, lambda handler: held.append(dict(handler.session)))
+    assert held == [{"a": 1, "after": 1, "before": 1, "count": 1}]
