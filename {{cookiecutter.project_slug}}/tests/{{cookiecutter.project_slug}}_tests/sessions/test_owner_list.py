@@ -1,0 +1,138 @@
+"""A user's list of sessions: it has those that are the user's, and stays short and readable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from {{cookiecutter.project_slug}}.sessions import Owner, Store, record
+
+from .conftest import (
+    ON_MEMORY,
+    Browser,
+    Clock,
+    MakeBrowser,
+    Script,
+    messages_of,
+    run,
+    value_of,
+)
+
+pytestmark = pytest.mark.gen_test
+
+
+async def login(browser: Browser, user_id: str | int = "ada") -> None:
+    def does(handler: Script) -> None:
+        handler.session.owner = user_id
+        handler.session["user_id"] = user_id
+
+    assert (await run(browser, does, "POST")).status == 200
+
+
+async def is_in(browser: Browser) -> bool:
+    return bool(await value_of(browser, "user_id") != "absent")
+
+
+@pytest.fixture
+def ada(store: Store) -> Owner:
+    return Owner(store, "ada")
+
+
+# --- an owner that is assigned again
+
+AGAIN: dict[str, tuple[str | int, list[str | int | None]]] = {
+    "None between": ("ada", [None, "ada"]),
+    "another one between": ("ada", ["bob", "ada"]),
+    "an int for a str": ("7", [7]),
+    "a str for an int": (7, ["7"]),
+}
+"""The owner that is stored, and what one request assigns after it."""
+
+
+@pytest.mark.parametrize("case", AGAIN)
+async def test_an_owner_that_is_assigned_again_can_still_end_the_session(
+    store: Store, make_browser: MakeBrowser, case: str
+) -> None:
+    stored, assigned = AGAIN[case]
+
+    def does(handler: Script) -> None:
+        for user_id in assigned:
+            handler.session.owner = user_id
+
+    browser = make_browser()
+    await login(browser, stored)
+    assert (await run(browser, does, "POST")).status == 200
+    owner = Owner(store, stored)
+    assert len(await owner.sessions()) == 1
+    assert await owner.end_all() == 1
+    assert not await is_in(browser)
+
+
+@pytest.mark.parametrize("user_id", ["\ud800", 2**70], ids=["half a character", "too large"])
+async def test_an_owner_that_could_not_be_stored_is_refused_where_it_is_assigned(
+    make_browser: MakeBrowser, user_id: Any
+) -> None:
+    def does(handler: Script) -> None:
+        with pytest.raises(TypeError, match=r"session\.owner holds"):
+            handler.session.owner = user_id
+
+    page = await run(make_browser(), does)
+    assert (page.status, page.set_cookies) == (200, [])
+
+
+# --- how long the list may become
+
+
+async def entries_of(store: Store) -> int:
+    """Return how many entries the list has, those of sessions that are gone included."""
+    found = await store.sessions.load(record.owner_key(store, "ada"))
+    return 0 if found is None else len(found.fields)
+
+
+@ON_MEMORY
+async def test_a_login_takes_sessions_that_are_over_off_the_list(
+    make_browser: MakeBrowser, store: Store, clock: Clock
+) -> None:
+    for _ in range(3):
+        await login(make_browser(clock=clock))
+        clock.advance(25 * 3600)
+    in_use = make_browser(clock=clock)
+    await login(in_use)
+    assert await entries_of(store) == 1
+    assert await is_in(in_use)
+
+
+async def test_a_login_ends_the_oldest_of_too_many_sessions(
+    ada: Owner,
+    make_browser: MakeBrowser,
+    store: Store,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(record, "MOST_LISTED", 3)
+    browsers = [make_browser(clock=clock) for _ in range(4)]
+    for browser in browsers:
+        await login(browser)
+        clock.advance(1)
+    assert [await is_in(browser) for browser in browsers] == [False, True, True, True]
+    assert await entries_of(store) == len(await ada.sessions()) == 3
+
+
+# --- a record that is not ours
+
+
+async def test_a_record_that_cannot_be_read_hides_no_other_session(
+    ada: Owner, make_browser: MakeBrowser, store: Store
+) -> None:
+    broken, sound = make_browser(), make_browser()
+    await login(broken)
+    await login(sound)
+    ids: list[str] = []
+    await run(broken, lambda handler: ids.append(handler.session.id))
+    key = store.key("session", ids[0])
+    assert await store.sessions.write(key, {"name": b"\xc1"}, 60, create=False) == {}
+    assert len(await ada.sessions()) == 1
+    assert await ada.notify("hello") == await ada.set("plan", "paid") == 1
+    assert await messages_of(sound) == ["hello"]
+    assert await value_of(sound, "plan") == "paid"
