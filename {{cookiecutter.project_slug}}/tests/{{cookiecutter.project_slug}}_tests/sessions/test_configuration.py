@@ -157,6 +157,22 @@ def test_a_dictionary_of_secrets_needs_to_know_which_one_signs() -> None:
     SessionConfig.from_settings({**settings, "key_version": 1})
 
 
+@pytest.mark.parametrize(
+    "secrets", [{"1": "secret"}, {1: ""}, {1: b""}, {1: None}, {True: "secret"}], ids=repr
+)
+def test_a_dictionary_of_secrets_that_cannot_sign_is_refused(secrets: Any) -> None:
+    settings = {**_settings(), "cookie_secret": secrets, "key_version": next(iter(secrets))}
+    with pytest.raises(ConfigurationError, match="cookie_secret has keys by number"):
+        SessionConfig.from_settings(settings)
+
+
+@pytest.mark.parametrize("version", [True, 1.0, 1.5, "1", 2])
+def test_a_key_version_that_names_no_secret_is_refused(version: Any) -> None:
+    settings = {**_settings(), "cookie_secret": {1: "secret"}, "key_version": version}
+    with pytest.raises(ConfigurationError, match=r"key_version is .*, one of \[1\]"):
+        SessionConfig.from_settings(settings)
+
+
 def test_faults_show_when_the_store_is_opened() -> None:
     application = Application([], **_settings(engine="x"))
     with pytest.raises(ConfigurationError):

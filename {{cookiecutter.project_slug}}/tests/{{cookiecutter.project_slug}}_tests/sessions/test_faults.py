@@ -34,7 +34,7 @@ class Plain(RequestHandler):
 
 @pytest.fixture
 def handlers() -> Routes:
-    return [("/", Script), ("/plain", Plain)]
+    return [("/", Script), ("/plain", Plain), ("/own-error-page", OwnErrorPage)]
 
 
 def _begin(handler: Script) -> None:
@@ -64,6 +64,26 @@ async def test_a_store_that_does_not_answer_is_a_503_and_logs_nobody_out(
         assert page.headers["Retry-After"] == "1"
         assert page.set_cookies == []
     assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
+
+
+class OwnErrorPage(Script):
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.clear()
+        self.set_status(status_code)
+        self.finish("an error page of ones own")
+
+
+@pytest.mark.parametrize("operation", ["load", "write"])
+async def test_an_error_page_of_ones_own_asks_the_client_to_come_back(
+    store: Store, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    browser = make_browser()
+    await run(browser, _begin)
+    Script.does = staticmethod(lambda handler: handler.session.update(name="grace"))
+    monkeypatch.setattr(store.sessions, operation, _unavailable)
+    page = await browser.get("/own-error-page")
+    assert (page.status, page.text) == (503, "an error page of ones own")
+    assert page.headers.get("Retry-After") == "1"
 
 
 @pytest.mark.parametrize("operation", ["load", "write"])

@@ -105,6 +105,15 @@ async def test_a_vary_that_has_it_already_is_left_as_it_is(
     assert (await run(make_browser(), does)).headers.get_list("Vary") == [given]
 
 
+async def test_a_vary_that_names_another_header_gets_it_added(make_browser: MakeBrowser) -> None:
+    def does(handler: Script) -> None:
+        handler.session.get("a")
+        handler.set_header("Vary", "Cookie-Consent")
+
+    page = await run(make_browser(), does)
+    assert page.headers.get_list("Vary") == ["Cookie-Consent, Cookie"]
+
+
 async def test_19_the_cookie_is_cleared_and_not_cached_whatever_the_handler_sets(
     make_browser: MakeBrowser,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.project_slug}}.sessions import Store
+from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 
 from .conftest import ON_MEMORY, Clock, MakeBrowser, Script, run, value_of
 
@@ -139,6 +140,26 @@ def _live(handler: Script, idle_s: float | None) -> None:
 
 
 @ON_MEMORY
+async def test_a_session_in_use_lives_on_if_the_clock_of_its_application_is_set_back(
+    make_browser: MakeBrowser, clock: Clock, store: Store
+) -> None:
+    assert isinstance(store.sessions, MemoryEngine)
+    store.sessions.clock = servers = Clock()
+
+    def begin(handler: Script) -> None:
+        handler.session["a"] = 1
+        handler.session.expire(1800)
+
+    browser = make_browser()
+    await run(browser, begin)
+    clock.advance(-3600)
+    for _ in range(3):
+        clock.advance(1200)
+        servers.advance(1200)
+        assert await value_of(browser, "a") == 1
+
+
+@ON_MEMORY
 async def test_a_longer_life_outlives_the_idle_timeout(
     make_browser: MakeBrowser, clock: Clock
 ) -> None:
@@ -171,6 +192,18 @@ async def test_remember_refuses_what_the_store_would_not_keep(
     def does(handler: Script) -> None:
         with pytest.raises(ValueError, match="absolute_timeout"):
             handler.session.remember(days)
+
+    assert (await run(make_browser(), does)).status == 200
+
+
+@pytest.mark.parametrize("days", ["30", b"30", [30], True], ids=repr)
+async def test_remember_refuses_what_is_no_number_of_days(
+    make_browser: MakeBrowser, days: Any
+) -> None:
+    def does(handler: Script) -> None:
+        with pytest.raises(TypeError, match="write the days as a number") as caught:
+            handler.session.remember(days)
+        assert len(str(caught.value)) < 100
 
     assert (await run(make_browser(), does)).status == 200
 
