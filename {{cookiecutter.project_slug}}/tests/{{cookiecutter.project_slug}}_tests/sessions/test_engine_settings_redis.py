@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from redis import CredentialProvider
+from redis.asyncio import Redis
 
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
 
@@ -107,6 +108,7 @@ def test_what_works_is_accepted_and_the_address_has_no_password(
         ({"url": "redis://store/abc"}, ["'abc'", "number"]),
         ({"url": "redis://store:port"}, ["'url'", "port"]),
         ({"url": "redis://store:99999"}, ["'url'", "port"]),
+        ({"url": "redis://store:0"}, ["'url'", "port"]),
         ({"url": "redis://store?nonsense=1"}, ["'nonsense'"]),
         ({"url": "redis://store?hots=1"}, ["'hots'", "'host'"]),
         ({"url": "redis://store?db=abc"}, ["'url'"]),
@@ -169,3 +171,27 @@ def test_what_is_given_is_not_changed() -> None:
     storage = {"url": "redis://store/2", "client_name": "app"}
     opened(storage)
     assert storage == {"url": "redis://store/2", "client_name": "app"}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("more", "databases"),
+    [
+        ({}, (0, 1)),
+        ({"db_sessions": 2, "db_notifications": 3}, (2, 3)),
+        ({"url": "/4"}, (4, 4)),
+    ],
+)
+async def test_sessions_and_notifications_are_in_their_databases(
+    storage: dict[str, Any], key: str, more: dict[str, Any], databases: tuple[int, int]
+) -> None:
+    if "url" in more:
+        settings = {"url": f"redis://{storage['host']}:{storage['port']}{more['url']}"}
+    else:
+        settings = {**storage, **more}
+    for role, database in zip(("sessions", "notifications"), databases, strict=True):
+        records = opened(settings, role)
+        await records.write(f"{key}:{role}", {"a": b"1"}, 60, create=True)
+        await records.close()
+        async with Redis(**storage, db=database) as client:
+            assert await client.exists(f"{key}:{role}") == 1
