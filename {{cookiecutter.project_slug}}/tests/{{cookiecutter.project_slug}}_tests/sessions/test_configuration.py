@@ -53,6 +53,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"idle_timeout": float("nan")}, "idle_timeout is nan"),
     ({"idle_timeout": float("inf")}, "idle_timeout is inf"),
     ({"idle_timeout": 10**400}, "write seconds"),
+    ({"absolute_timeout": 10**10 + 1}, "absolute_timeout is 10000000001: write seconds"),
     ({"cookies": {"expires": 1}}, "write 'expires_days'"),
     ({"cookie_name": "a b"}, "cookie_name is 'a b'"),
     ({"cookie_name": "__Host-sid", "cookies": {"domain": "example.com"}}, "needs secure"),
@@ -118,6 +119,25 @@ def test_every_single_fault_is_told_beside_the_others() -> None:
     names += ["max_age", "httponly", "nonsense", "expires", "cookie_secret", "keep one"]
     assert [name for name in names if name not in text] == []
     assert len(caught.value.faults) == len(names)
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        {"idle_timeout": 60, "absolute_timeout": 60},
+        {"absolute_timeout": 60},
+        {"absolute_timeout": 60, "idle_timeout": 1, "cookies": {"max_age": 60}},
+        {"cookies": {"expires_days": 30}},
+        {"idle_timeout": 10**10, "absolute_timeout": 10**10},
+        {"storage_timeout": 0.001},
+        {"key_prefix": "x" * 100},
+        {"cookies": {"expires_days": None, "max_age": 60}},
+        {"cookies": {"expires_days": 1, "max_age": None}},
+    ],
+    ids=str,
+)
+def test_what_is_at_a_limit_is_accepted(accepted: dict[str, Any]) -> None:
+    SessionConfig.from_settings(_settings(**accepted))
 
 
 @pytest.mark.parametrize("samesite", [None, "", "lax", "LAX", "Lax"])

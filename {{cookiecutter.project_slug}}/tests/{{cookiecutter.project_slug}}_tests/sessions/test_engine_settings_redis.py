@@ -30,6 +30,8 @@ def opened(storage: dict[str, Any], role: str = "sessions") -> Engine:
     [
         ({}, "redis://localhost:6379"),
         ({"host": "store", "port": 6380, "db_sessions": 3}, "redis://store:6380"),
+        ({"host": "s", "port": 1, "password": "p"}, "redis://s:1"),
+        ({"port": 65535, "db_sessions": 0, "db_notifications": 0}, "redis://localhost:65535"),
         ({"username": "ada", "password": "secret", "client_name": "app"}, "redis://localhost:6379"),
         ({"url": "redis://:secret@store:6380"}, "redis://store:6380"),
         ({"url": "redis://store/5"}, "redis://store:6379"),
@@ -94,6 +96,10 @@ def test_what_works_is_accepted_and_the_address_has_no_password(
             {"sentinel": {"service": "mine", "nodes": NODES, "options": {"pasword": "x"}}},
             ["storage cannot work", "pasword"],
         ),
+        ({"sentinel": {"service": "mine", "nodes": []}}, ["'sentinel'", "6379"]),
+        ({"sentinel": {"service": "mine", "nodes": [("one", 65536)]}}, ["'sentinel'", "6379"]),
+        ({"sentinel": {"service": "", "nodes": NODES}}, ["'sentinel'", "'mymaster'"]),
+        ({"cluster": True, "nodes": []}, ["'nodes'", "6379"]),
         ({"nodes": NODES}, ["'nodes'", "'cluster': True"]),
         ({"max_connections": 10}, ["'max_connections'", "one connection"]),
         ({"health_check_interval": 30}, ["'health_check_interval'", "keepalive"]),
@@ -171,6 +177,18 @@ def test_what_is_given_is_not_changed() -> None:
     storage = {"url": "redis://store/2", "client_name": "app"}
     opened(storage)
     assert storage == {"url": "redis://store/2", "client_name": "app"}
+
+
+@pytest.mark.gen_test
+async def test_a_key_lives_for_as_long_as_was_said(storage: dict[str, Any], key: str) -> None:
+    records = opened(storage)
+    async with Redis(**storage) as client:
+        for ttl, left_ms in ((3600, 3_600_000), (0.3, 300), (2.5, 2_500), (0.0001, 1)):
+            await records.write(f"{key}{ttl}", {"a": b"1"}, ttl, create=True)
+            assert left_ms - 250 <= await client.pttl(f"{key}{ttl}") <= left_ms
+        await records.end(key, "ended")
+        assert 59_750 <= await client.pttl(key) <= 60_000
+    await records.close()
 
 
 @pytest.mark.gen_test
