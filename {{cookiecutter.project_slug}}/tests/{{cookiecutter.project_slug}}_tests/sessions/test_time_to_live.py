@@ -9,7 +9,7 @@ import pytest
 
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
 
-from .conftest import Clock, MakeBrowser, Script, run
+from .conftest import Clock, MakeBrowser, Script, run, value_of
 
 pytestmark = pytest.mark.gen_test
 DAY_S = 24 * 3600
@@ -87,6 +87,18 @@ async def test_a_session_with_less_than_a_second_left_is_written_for_one(
     lives["session"].clear()
     assert (await run(browser, late)).status == 200
     assert lives["session"] == [1]
+
+
+async def test_a_session_is_over_at_the_very_moment_of_the_absolute_limit(
+    make_browser: MakeBrowser, store: Store
+) -> None:
+    begun = store.clock()
+    for age_s, kept in ((30 * DAY_S - 1, 1), (30 * DAY_S, "absent")):
+        browser = make_browser()
+        store.clock = lambda: begun
+        await run(browser, change)
+        store.clock = lambda age_s=age_s: begun + age_s  # type: ignore[misc]
+        assert await value_of(browser, "n") == kept
 
 
 async def test_what_comes_from_elsewhere_leaves_a_session_the_life_it_has(
