@@ -31,8 +31,9 @@ class Scripted:
     def __init__(self, reply: Reply) -> None:
         self.commands: list[str] = []
         """The names of those that it got."""
+        self.accepted = 0
         self.connections = 0
-        """How many are open."""
+        """How many of those that it has accepted are open."""
         self.port = 0
         self._reply = reply
         self._writers: list[asyncio.StreamWriter] = []
@@ -50,6 +51,7 @@ class Scripted:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
+        self.accepted += 1
         self.connections += 1
         with contextlib.suppress(ConnectionError, EOFError):
             while head := await reader.readline():

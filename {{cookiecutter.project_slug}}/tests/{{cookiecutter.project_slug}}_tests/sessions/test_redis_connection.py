@@ -1,0 +1,144 @@
+"""How the engine reaches Redis, and what it makes of replies that are errors or no sense at all."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
+from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
+
+from ..servers import HOST
+from .scripted_redis import SILENCE, Scripted, scripted
+
+pytestmark = pytest.mark.gen_test
+TTL_S = 60.0
+
+
+def opened(settings: dict[str, Any], timeout_s: float = 1.0) -> Engine:
+    assert ENGINES["redis"].faults(settings) == []
+    return ENGINES["redis"].open(settings, "sessions", timeout_s)
+
+
+def on(server: Scripted, timeout_s: float = 1.0) -> Engine:
+    return opened({"host": HOST, "port": server.port}, timeout_s)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_both_protocols_keep_a_record(
+    storage: dict[str, Any], key: str, protocol: int
+) -> None:
+    records = opened({**storage, "protocol": protocol})
+    assert await records.load(key) is None
+    assert await records.write(key, {"a": b"1", "b": b"2"}, TTL_S, create=True) == {}
+    found = await records.load(key)
+    assert found is not None and found.fields == {"a": b"1", "b": b"2"}
+    assert await records.write(key, {"a": None}, TTL_S, create=False) == {"a": b"1"}
+    assert await records.end(key, "ended") == {"b": b"2"}
+    found = await records.load(key)
+    assert found is not None and found.ended == "ended"
+    await records.close()
+
+
+async def test_a_server_is_reached_on_a_socket(
+    storage: dict[str, Any], key: str, tmp_path: Path
+) -> None:
+    async def serve(near: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far, to_server = await asyncio.open_connection(storage["host"], storage["port"])
+        await asyncio.gather(forward(near, to_server), forward(far, writer))
+
+    async def forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            target.write(data)
+        target.close()
+
+    server = await asyncio.start_unix_server(serve, tmp_path / "redis.sock")
+    records = opened({"unix_socket_path": str(tmp_path / "redis.sock")})
+    assert await records.write(key, {"a": b"1"}, TTL_S, create=True) == {}
+    assert await records.load(key) is not None
+    await records.close()
+    server.close()
+
+
+async def test_a_server_that_lets_nobody_in_is_left_alone_for_a_while() -> None:
+    says = ResponseError("ERR max number of clients reached")
+    async with scripted(lambda command: says) as (server,):
+        records = opened({"host": HOST, "port": server.port, "client_name": "app"})
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="too many clients") as caught:
+                await records.load("key")
+            assert caught.value.cure == "raise its maxclients"
+        assert server.accepted == 1
+        await records.close()
+
+
+@pytest.mark.parametrize(
+    ("says", "cause", "cure"),
+    [
+        ("OOM command not allowed", "it is full", "maxmemory"),
+        ("NOPERM this user has no permissions", "does not permit", "permit the user"),
+        ("MISCONF Redis is configured to save", "cannot write to its disk", "free its disk"),
+        ("LOADING Redis is loading the dataset in memory", "is loading", "wait"),
+        ("NOAUTH Authentication required.", "wants a password", "'password'"),
+        ("CLUSTERDOWN Hash slot not served", "the cluster is down", "CLUSTER INFO"),
+        ("ERR something nobody has seen", "something nobody has seen", ""),
+    ],
+)
+async def test_a_request_that_is_refused_fails_with_what_to_do(
+    says: str, cause: str, cure: str
+) -> None:
+    error = ResponseError(says)
+    async with scripted(lambda command: error if command[0] == b"EVAL" else "OK") as (server,):
+        records = on(server)
+        with pytest.raises(StoreUnavailable) as caught:
+            await records.write("key", {"a": b"1"}, TTL_S, create=True)
+        assert cause in caught.value.cause
+        assert cure in caught.value.cure
+        assert caught.value.address == f"redis://{HOST}:{server.port}"
+        await records.close()
+
+
+@pytest.mark.parametrize("says", [5, "OK", b"text"])
+async def test_a_reply_of_another_kind_ends_the_connection(says: Any) -> None:
+    replies = [says]
+    async with scripted(
+        lambda command: (replies.pop() if replies else []) if command[0] == b"HGETALL" else "OK"
+    ) as (server,):
+        records = on(server)
+        with pytest.raises(StoreUnavailable, match="a reply to another request"):
+            await records.load("key")
+        assert await records.load("key") is None
+        assert server.accepted == 2
+        await records.close()
+
+
+@pytest.mark.parametrize("says", ["READONLY You can't write against a read only replica.", ""])
+async def test_a_master_that_became_a_replica_is_left_and_any_other_error_is_not(
+    says: str,
+) -> None:
+    error = ResponseError(says or "ERR something else")
+    async with scripted(lambda command: error if command[0] == b"EVAL" else []) as (server,):
+        records = on(server)
+        with pytest.raises(StoreUnavailable):
+            await records.write("key", {"a": b"1"}, TTL_S, create=True)
+        assert await records.load("key") is None
+        assert server.accepted == (2 if says else 1)
+        await records.close()
+
+
+async def test_a_request_that_is_not_answered_fails_in_time_and_the_others_with_it() -> None:
+    async with scripted(lambda command: SILENCE if command[0] == b"EVAL" else []) as (server,):
+        records, loop = on(server, timeout_s=0.1), asyncio.get_running_loop()
+        begin = loop.time()
+        ends = [asyncio.ensure_future(records.end(f"key{n}", "ended")) for n in range(3)]
+        await asyncio.sleep(0)
+        results = await asyncio.gather(*ends, return_exceptions=True)
+        assert 0.09 < loop.time() - begin < 0.5
+        for each in results:
+            assert isinstance(each, StoreUnavailable)
+            assert each.cause == "no reply within 0.1 s"
+        await records.close()
