@@ -21,8 +21,13 @@ TTL_S = 60.0
 TIMEOUT_S = 1.0
 
 
-def view(port: int | None, epoch: int = 1, flags: str = "master", name: str = SERVICE) -> Reply:
-    """Return what a sentinel replies that takes the server at `port` for the master."""
+def view(
+    port: int | None, epoch: int = 1, *, name: str = SERVICE, down: int | None = None
+) -> Reply:
+    """Return what a sentinel replies that takes the server at `port` for the master.
+
+    `down`: it has seen the one at that port die, and has just promoted this one.
+    """
 
     def reply(command: list[bytes]) -> Any:
         match command:
@@ -30,8 +35,8 @@ def view(port: int | None, epoch: int = 1, flags: str = "master", name: str = SE
                 state = {
                     "name": name,
                     "ip": HOST,
-                    "port": port or 0,
-                    "flags": flags,
+                    "port": down or port or 0,
+                    "flags": "master,s_down,o_down" if down else "master",
                     "config-epoch": epoch,
                 }
                 return [[str(part).encode() for pair in state.items() for part in pair]]
@@ -65,6 +70,13 @@ async def test_view_with_the_highest_epoch_counts(storage: dict[str, Any], key: 
     for replies in ((old, new), (new, old)):
         async with found_by(*replies) as records:
             assert await records.write(key, {"a": b"1"}, TTL_S, create=True) == {}
+
+
+async def test_server_that_was_just_promoted_is_found_though_the_old_master_is_down(
+    storage: dict[str, Any], key: str
+) -> None:
+    async with found_by(view(storage["port"], down=free_port())) as records:
+        assert await records.write(key, {"a": b"1"}, TTL_S, create=True) == {}
 
 
 async def test_sentinel_that_does_not_answer_is_not_waited_for(
