@@ -6,8 +6,10 @@ The engine reaches the server through a proxy, which a test lets fail.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import math
+import socket
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +24,7 @@ from ..servers import HOST
 
 TTL_S = 60.0
 TIMEOUT_S = 1.0
+PROBES = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 READ = (b"HGETALL", b"get")
 CHANGE = (b"EVAL", b"cas ")
 """What a command contains that reads or changes a record; engines differ."""
@@ -32,9 +35,11 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self.connections = self.cuts = 0
+        self.port = 0
+        """Where the engine connects to."""
         self.cuts_after: tuple[bytes, ...] = ()
         """Cut the connection, once, when the server replies to a command that contains one."""
-        self._port = port
+        self._server_port = port
         self._writers: list[asyncio.StreamWriter] = []
         self._frozen = 0.0
         self._cuts_next = False
@@ -53,7 +58,7 @@ class Proxy:
     async def serve(self, near: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         number = self.connections
-        far, to_server = await asyncio.open_connection(HOST, self._port)
+        far, to_server = await asyncio.open_connection(HOST, self._server_port)
         self._writers += [writer, to_server]
         await asyncio.gather(
             self._pass(number, near, to_server, from_server=False),
@@ -88,7 +93,7 @@ async def behind_proxy(
     address = storage["servers"][0] if "servers" in storage else f":{storage.get('port', 0)}"
     proxy = Proxy(int(address.rpartition(":")[2]))
     server = await asyncio.start_server(proxy.serve, HOST, 0)
-    port = server.sockets[0].getsockname()[1]
+    port = proxy.port = server.sockets[0].getsockname()[1]
     if "servers" in storage:
         storage = {**storage, "servers": [f"{HOST}:{port}"]}
     elif storage:
@@ -150,6 +155,20 @@ async def test_a_read_on_a_connection_that_was_forgotten_is_asked_on_another(
 
 
 @pytest.mark.gen_test
+async def test_a_connection_that_was_forgotten_is_noticed_while_more_is_asked(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    async with behind_proxy(engine, storage, timeout_s=0.8) as (records, proxy):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        proxy.freeze()
+        loads = [asyncio.ensure_future(records.load(key))]
+        while not loads[0].done():
+            loads.append(asyncio.ensure_future(records.load(key)))
+            await asyncio.sleep(0.02)
+        assert None not in await asyncio.gather(*loads)
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("call", ["load", "write", "end"])
 async def test_a_server_that_no_longer_answers_is_an_error_in_bounded_time(
     engine: str, storage: dict[str, Any], key: str, call: str
@@ -177,6 +196,33 @@ async def test_a_server_that_was_restarted_is_found_again_at_once(
         proxy.hang_up()
         assert await records.load(key) is not None
         assert await records.write(key, {"b": b"2"}, TTL_S, create=False) == {}
+
+
+@pytest.mark.gen_test
+async def test_an_idle_connection_is_kept_alive_by_probes_of_the_system(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    async with behind_proxy(engine, storage) as (records, proxy):
+        await records.load(key)
+        assert options_to(proxy.port) == [(1, 30, 5, 3)]
+
+
+def options_to(port: int) -> list[tuple[int, ...]]:
+    """Return, of each socket of this process that is connected to `port`, whether the system probes
+    it, after how many seconds, how many seconds apart, and how often.
+    """
+    found = []
+    for descriptor in range(3, 1024):
+        with contextlib.suppress(OSError):  # no socket, or not connected
+            each = socket.socket(fileno=descriptor)
+            try:
+                if each.family == socket.AF_INET and each.getpeername()[1] == port:
+                    probes = each.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                    times = [each.getsockopt(socket.IPPROTO_TCP, option) for option in PROBES]
+                    found.append((probes, *times))
+            finally:
+                each.detach()  # it belongs to somebody else
+    return found
 
 
 def test_one_engine_serves_several_event_loops_in_turn_and_keeps_none(

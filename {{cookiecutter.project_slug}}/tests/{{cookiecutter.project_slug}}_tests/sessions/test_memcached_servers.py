@@ -173,6 +173,14 @@ async def test_a_record_is_given_the_next_whole_second(ttl: float, told: int) ->
         assert server.commands[-1][3] == b"61"
 
 
+async def test_a_record_without_fields_expires_at_once() -> None:
+    async with served(1) as (records, (server,)):
+        await records.write("key", {"a": b"1"}, 60, create=True)
+        assert await records.write("key", {"a": None}, 60, create=False) == {"a": b"1"}
+        assert server.commands[-1][0] == b"cas"
+        assert server.commands[-1][3] == b"-1"
+
+
 async def test_a_life_of_more_than_30_days_is_given_as_a_date(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
