@@ -202,3 +202,23 @@ async def test_a_handler_that_gives_up_waiting_has_answered_all_the_same(
     page = await run(browser, does)
     assert (page.status, page.text, len(page.set_cookies)) == (200, "answered", 1)
     assert await value_of(browser, "kept") is True
+
+
+async def test_a_response_with_nothing_to_save_has_left_when_finish_returns(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(Script, "on_finish", lambda handler: ended.append(handler))
+    has_left: list[bool] = []
+
+    def respond(handler: Script) -> None:
+        handler.session.get("a")
+        handler.finish()
+        has_left.append(bool(ended))
+
+    browser = make_browser()
+    await run(browser, respond)
+    await run(browser, lambda handler: handler.session.set("a", 1))
+    ended.clear()
+    await run(browser, respond)
+    assert has_left == [True, True]
