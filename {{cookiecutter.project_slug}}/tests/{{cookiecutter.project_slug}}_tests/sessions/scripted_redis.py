@@ -98,6 +98,8 @@ class Cluster:
         self.frozen: Scripted | None = None
         self.host: bytes | None = HOST.encode()
         """What the nodes call their host; a node may not know it."""
+        self.other_host = HOST
+        """What a node calls the host of the other when it sends a request there."""
         self._asking: Scripted | None = None
         self._real = real
         self._is_free = asyncio.Lock()
@@ -123,9 +125,9 @@ class Cluster:
                 slot = key_slot(command[3 if command[0] == b"EVAL" else 1])
                 keeps = (slot < self.first_keeps) == (node is self._owners()[0])
                 if self.disagree or not (keeps or asking):
-                    return ResponseError(f"MOVED {slot} {HOST}:{other.port}")
+                    return ResponseError(f"MOVED {slot} {self.other_host}:{other.port}")
                 if keeps and self.asks:
-                    return ResponseError(f"ASK {slot} {HOST}:{other.port}")
+                    return ResponseError(f"ASK {slot} {self.other_host}:{other.port}")
                 async with self._is_free:
                     await self._real.send_command(*command)
                     return await self._real.read_response()

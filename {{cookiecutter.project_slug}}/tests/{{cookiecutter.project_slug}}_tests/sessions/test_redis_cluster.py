@@ -91,6 +91,19 @@ async def test_slot_that_has_moved_is_followed_and_remembered(
         assert made.got() == [[], ["HGETALL"]]
 
 
+async def test_redirect_leads_to_the_host_that_it_names_or_the_same_if_it_names_none(
+    storage: dict[str, Any], key_prefix: str
+) -> None:
+    key = key_in(0, key_prefix)
+    async with served(storage) as (records, made):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        made.asks, made.other_host = True, ""
+        assert await records.load(key) is not None
+        made.other_host = "::1"  # where the nodes do not listen
+        with pytest.raises(StoreUnavailable):
+            await records.load(key)
+
+
 async def test_slot_on_its_way_is_asked_of_both_until_it_has_arrived(
     storage: dict[str, Any], key_prefix: str
 ) -> None:
