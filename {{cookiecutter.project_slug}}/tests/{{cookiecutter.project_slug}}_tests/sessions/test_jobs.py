@@ -163,6 +163,29 @@ async def test_two_jobs_that_change_one_session_at_once_lose_nothing(
     assert await value_of(browser, "first") == await value_of(browser, "second") == "stored"
 
 
+async def test_a_job_that_begins_while_another_is_at_work_waits_for_it(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+    inside, waits = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        async with session:
+            session["first"] = "stored"
+            inside.set()
+            await waits.wait()
+
+    async def second() -> None:
+        await inside.wait()
+        asyncio.get_running_loop().call_soon(waits.set)
+        async with session:
+            session["second"] = "stored"
+
+    await asyncio.gather(first(), second())
+    assert await value_of(browser, "first") == await value_of(browser, "second") == "stored"
+
+
 async def test_a_job_that_fails_discards_nothing_of_another(
     make_browser: MakeBrowser, store: Store
 ) -> None:

@@ -138,3 +138,12 @@ async def test_server_that_becomes_the_master_is_found_while_the_old_one_still_a
                 while await records.load(key) is not None:
                     await asyncio.sleep(0.01)
             assert "HGETALL" in new.commands
+
+
+async def test_master_that_the_sentinels_know_to_be_down_is_not_tried(
+    storage: dict[str, Any], key: str
+) -> None:
+    port = storage["port"]
+    async with found_by(view(port, down=port)) as records:
+        with pytest.raises(StoreUnavailable, match="it is down"):
+            await records.load(key)

@@ -176,3 +176,32 @@ async def test_messages_that_several_take_at_once_are_put_back_once_if_the_respo
     assert not [record for record in caplog.records if record.exc_info]
     assert await messages_of(browser) == ["first", "second"]
     assert await messages_of(browser) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "trip"),
+    [
+        ("a value", "write sessions"),
+        ("a notification", "write sessions"),
+        ("a notification", "write notifications"),
+    ],
+)
+async def test_what_is_deleted_while_it_is_saved_is_gone(
+    make_browser: MakeBrowser, pause: Pause, what: str, trip: str
+) -> None:
+    browser = await visitor(make_browser)
+    saves: list[asyncio.Task[None]] = []
+
+    async def does(handler: Script) -> None:
+        kept = handler.session if what == "a value" else handler.notifications
+        writes = pause(trip)
+        kept.set("named", "value")
+        saves.append(asyncio.create_task(handler.session.save()))
+        await writes.begun()
+        kept.delete("named")
+        asyncio.get_running_loop().call_soon(writes.go_on)
+
+    assert (await run(browser, does)).status == 200
+    await saves[0]
+    assert await notification(browser, "named") == "absent"
+    assert await value_of(browser, "named") == "absent"

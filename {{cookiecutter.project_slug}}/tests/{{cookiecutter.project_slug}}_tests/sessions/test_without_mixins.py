@@ -20,8 +20,9 @@ from .conftest import MakeBrowser, Plain, messages_of, plain, run, value_of
 pytestmark = pytest.mark.gen_test
 
 
+@pytest.mark.parametrize("visit", ["first", "second"])
 async def test_two_blocks_at_once_are_both_saved(
-    app: Application, make_browser: MakeBrowser, store: Store
+    app: Application, make_browser: MakeBrowser, store: Store, visit: str
 ) -> None:
     async def block(handler: Plain, name: str) -> None:
         async with SessionManager(handler) as session:
@@ -32,8 +33,10 @@ async def test_two_blocks_at_once_are_both_saved(
         await asyncio.gather(block(handler, "first"), block(handler, "second"))
 
     browser = make_browser()
-    await run(browser, lambda handler: handler.session.set("a", 1))
-    assert (await plain(browser, app, does)).status == 200
+    if visit == "second":
+        await run(browser, lambda handler: handler.session.set("a", 1))
+    page = await plain(browser, app, does)
+    assert (page.status, len(page.set_cookies)) == (200, int(visit == "first"))
     assert await value_of(browser, "first") == await value_of(browser, "second") == "stored"
 
 
