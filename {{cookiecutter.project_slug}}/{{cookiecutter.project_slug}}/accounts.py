@@ -50,6 +50,10 @@ class WrongPassword(ValueError):
     """The current password is another one."""
 
 
+class RoleRefused(ValueError):
+    """This cannot be a role; the text says why."""
+
+
 class User(Base):
     __tablename__ = "users"
 
@@ -128,10 +132,11 @@ class Accounts:
     async def register(self, username: str, password: str | None = None, **columns: Any) -> User:
         """Make an account; `columns` are further columns of `User`, such as email=... or role=...
 
-        Raises UsernameRefused, EmailRefused, PasswordRefused; UsernameTaken and EmailTaken are of
-        these.
+        Raises UsernameRefused, EmailRefused, PasswordRefused, RoleRefused; UsernameTaken and
+        EmailTaken are of these.
         """
         username = check_username(username)
+        check_role(columns.get("role", ""))
         if columns.get("email") is not None:
             columns["email"] = check_email(columns["email"])
         if password is not None:
@@ -216,8 +221,9 @@ class Accounts:
 
     async def set_role(self, user_id: str, role: str) -> bool:
         """Give the user this role, or "" for none, in all sessions at once. Returns False if there
-        is no such user.
+        is no such user. Raises RoleRefused.
         """
+        check_role(role)
         owner = Owner(self._store, user_id)
         async with self._database.session() as db:
             if not await _update(db, User.id == user_id, {"role": role}):
@@ -309,6 +315,14 @@ class Accounts:
             await db.commit()
         if renewed:
             user.password_hash = hash_
+
+
+def check_role(role: str) -> None:
+    """Raise RoleRefused unless the database can keep it."""
+    if len(role) > max_role_characters or not role.isprintable():
+        raise RoleRefused(
+            _("Use a role of at most {count} letters and digits.", count=max_role_characters)
+        )
 
 
 def _unchanged(user: User) -> Any:

@@ -219,6 +219,8 @@ def _engine(url: str, address: str, statement_timeout_s: int, pool_size: int = 1
     def connect(dialect: Dialect, _: object, args: Any, arguments: Any) -> Any:
         try:
             return dialect.connect(*args, **arguments)
+        except UnicodeError as error:  # of a host that is no name
+            raise DatabaseUnavailable(address, str(error)) from error
         except OSError as error:  # a TimeoutError is one, too
             raise told_apart(error, address) or error from error
 

@@ -52,7 +52,7 @@ def check_password(password: str, *others: str) -> None:
         raise PasswordRefused(_("Use at least {count} characters.", count=min_password_characters))
     folded = _folded(password)
     if any(folded == _folded(each) for each in others if not _too_long(each)):
-        raise PasswordRefused(_("Use something other than your username."))
+        raise PasswordRefused(_("Use something other than your name or address."))
     if folded in _common_passwords():
         raise PasswordRefused(
             _("This is one of the first passwords anybody would try. Use another.")

@@ -45,6 +45,8 @@ def _faults(settings: Settings, option: str) -> Iterator[None]:
     try:
         yield
         return
+    except UnicodeError:
+        fault = "this is no host name: write an ADDRESS of this machine, such as 127.0.0.1"
     except OSError as error:
         match error.errno:
             case errno.EADDRINUSE:

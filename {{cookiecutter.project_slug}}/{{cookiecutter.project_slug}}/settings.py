@@ -124,7 +124,8 @@ class Settings:
 
     @property
     def sender(self) -> str:
-        return self.mail_from or f"noreply@{urlsplit(self.base_url).hostname}"
+        host = urlsplit(self.base_url).hostname or ""
+        return self.mail_from or f"noreply@{f'[IPv6:{host}]' if ':' in host else host}"
 
     @property
     def sessions(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import runpy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,10 @@ class Reader:
         both = self._options["config"].both_names
         try:
             self._parser.parse_config_file(path, final=False)
+            values = runpy.run_path(path)
+            for option in self._options.values():
+                if option.type is bool and isinstance(value := values.get(option.name), str):
+                    self._set(option, value)
         except OSError as error:
             self.faults.append(f"{both}: {path} cannot be read ({error.strerror})")
         except Exception as error:  # the file is a program, and can fail in any way

@@ -6,6 +6,7 @@ or a URL, which may have a password: it may end up in a log.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from urllib.parse import urlsplit
@@ -38,6 +39,8 @@ def listed(text: str) -> tuple[str, ...]:
 def secret(text: str) -> str | dict[int, str]:
     """Return one secret; or secrets by number, the first of which signs, for `1:new,0:old`."""
     if not re.match(r"\d+:", text):
+        if re.search(r",\s*\d+:", text):
+            raise ValueError("the first one has no number: write 0:old,1:new")
         return _good_secret(text)
     versions: dict[int, str] = {}
     for part in text.split(","):
@@ -82,20 +85,35 @@ def database_url(text: str) -> str:
         )
     if url.drivername == "postgresql+asyncpg":
         postgresql.translate(url)
+    if url.drivername == "sqlite+aiosqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError(
+            "a database in memory is a new one for each connection; write sqlite+aiosqlite:///app.db"
+        )
     return url.render_as_string(hide_password=False)
 
 
 def base_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
-        raise ValueError("write scheme and host alone, for example https://www.example.com")
-    return f"{url.scheme}://{url.netloc.lower()}"
+    scheme, _, rest = text.partition("://")
+    host = rest.removesuffix("/").lower()
+    with contextlib.suppress(ValueError):  # a port that is no number
+        url = urlsplit(f"{scheme}://{host}")
+        plain = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        usual = host == (plain if url.port is None else f"{plain}:{url.port}")
+        if scheme in ("http", "https") and usual and re.fullmatch(r"[a-z0-9.:\[\]_-]+", host):
+            return f"{scheme}://{host}"
+    raise ValueError(
+        "write scheme and host alone, for example https://www.example.com; a name with other letters "
+        "than a to z in its xn-- form"
+    )
 
 
 def hosts(text: str) -> tuple[str, ...]:
     for host in (found := listed(text.lower())):
-        if not re.fullmatch(r"[\w.*-]+|\[[0-9a-f:.]+\]", host):
-            raise ValueError(f"{host!r} is no host name; write names without scheme and port")
+        if not re.fullmatch(r"[a-z0-9_.*-]+|\[[0-9a-f:.]+\]", host):
+            raise ValueError(
+                f"{host!r} is no host name; write names without scheme and port, and those with other "
+                "letters than a to z in their xn-- form"
+            )
     return found
 
 

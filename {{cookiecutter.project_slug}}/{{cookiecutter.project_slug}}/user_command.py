@@ -13,6 +13,7 @@ import sys
 
 from .services import Services, make_services
 from .settings import Settings
+from .settings_faults import memory_engine
 
 
 class UserCommand:
@@ -63,8 +64,13 @@ async def _set_role(services: Services, options: argparse.Namespace) -> None:
     user = await services.accounts.find_by(username=options.name)
     if user is None:
         sys.exit(f"There is no user {options.name}.")
-    await services.accounts.set_role(user.id, options.role)
+    try:
+        await services.accounts.set_role(user.id, options.role)
+    except ValueError as error:
+        sys.exit(str(error))
     print(f"{user.username} {f'is {options.role}' if options.role else 'has no role'} now.")
+    if services.settings.session_engine == memory_engine:
+        print("Start the app again: its sessions are in its memory, and have the role from before.")
 
 
 def _ask_for_password() -> str:

@@ -39,7 +39,8 @@ def check_username(username: str) -> str:
         raise UsernameRefused(_("Use at most {count} characters.", count=max_username_characters))
     if "@" in username:
         raise UsernameRefused(_("Use a name without @: it is for addresses, which log in too."))
-    if any(unicodedata.category(c)[0] == "C" or c in _INVISIBLE for c in username):
+    categories = [unicodedata.category(c)[0] for c in username]
+    if "C" in categories or {*categories} <= {"M", "Z"} or not _INVISIBLE.isdisjoint(username):
         raise UsernameRefused(_("Use letters, digits and signs that can be seen."))
     if any(unicodedata.category(c)[0] == "Z" and c != " " for c in username) or "  " in username:
         raise UsernameRefused(_("Use single spaces between words, and no other blanks."))

@@ -184,7 +184,8 @@ async def test_the_language_that_somebody_chose_is_that_of_every_page_even_witho
     browser = make_browser(headers={"Accept-Language": "en"})
     await browser.register()
     assert "Log out" in (await browser.post("/language", language="fr")).plain  # not one of ours
-    page = await browser.post("/language", language="de", next="/account")
+    on_the_page = {"Referer": "http://localhost/account"}
+    page = await browser.post("/language", headers=on_the_page, language="de")
     assert page.url == "/account"
     await make_browser().login()
     await make_browser().login()

@@ -6,17 +6,21 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from {{cookiecutter.project_slug}}.accounts import User
 from {{cookiecutter.project_slug}}.app import App, make_app
+from {{cookiecutter.project_slug}}.handlers.auth import second_try
 from {{cookiecutter.project_slug}}.handlers.paths import own_path
 from {{cookiecutter.project_slug}}.settings import Settings
+from {{cookiecutter.project_slug}}.throttle import account_limit
 
 from .browser import Browser
 from .conftest import MakeBrowser
@@ -176,7 +180,8 @@ async def test_a_registration_that_cannot_be_comes_back_with_the_reason(browser:
         ("a\u200bb", "correct horse", "username", "can be seen"),
         ("ada", "2short!", "password", "at least 8"),
         ("ada", "x" * 1025, "password", "at most 1024"),
-        ("ada lovelace", "ADA Lovelace", "password", "your username"),
+        ("ada lovelace", "ADA Lovelace", "password", "your name or address"),
+        ("\u0301", "correct horse", "username", "can be seen"),
         ("ada", "Password123", "password", "anybody would try"),
     ]:
         page = await browser.register(username, password)
@@ -383,3 +388,39 @@ async def test_29_register_and_login_go_where_they_may(app: App, browser: Browse
             assert "evil" not in (await browser.get(f"/login?next={asked}")).text
             fields["username"] += "a" if form == "/register" else ""
         fields["username"] = "ada"
+
+
+@pytest.mark.gen_test
+async def test_a_login_gets_in_although_the_account_changes_meanwhile(
+    app: App, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_browser().register()
+    accounts = app.services.accounts
+    has_password = accounts.has_password
+    roles = iter(["admin"])
+
+    async def slow(user: User | None, password: str) -> bool:
+        result = await has_password(user, password)
+        if user is not None and (role := next(roles, None)):
+            await accounts.set_role(user.id, role)
+        return result
+
+    monkeypatch.setattr(accounts, "has_password", slow)
+    page = await make_browser().login()
+    assert page.flashes == [("success", "Welcome back, ada.")]
+
+
+@pytest.mark.gen_test
+async def test_who_wants_the_name_of_an_older_account_locks_nobody_out(
+    app: App, make_browser: MakeBrowser
+) -> None:
+    await make_browser().register()
+    async with app.services.database.session() as db:
+        await db.execute(update(User).values(created_at=datetime.now(UTC) - 2 * second_try))
+        await db.commit()
+    for _ in range(account_limit.times + 1):
+        page = await make_browser().register("ada", "another horse")
+        assert page.status == 422
+        assert "taken" in page.error_of("username")
+    page = await make_browser().login()
+    assert page.flashes == [("success", "Welcome back, ada.")]

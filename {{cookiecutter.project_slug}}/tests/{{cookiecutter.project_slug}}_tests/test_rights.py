@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from {{cookiecutter.project_slug}}.accounts import RoleRefused
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.handlers.rights import confirmed, require
@@ -197,3 +198,15 @@ def test_options_of_the_app_go_behind_the_command(tmp_path: Path, empty_database
         env=environ, input="correct horse\n", capture_output=True, text=True, timeout=60, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout == "ada has an account.\n", done.stderr
+
+
+@pytest.mark.parametrize("role", ["r" * 21, "ad\x00min", "ad\nmin"])
+@pytest.mark.gen_test
+async def test_a_role_that_the_database_could_not_keep_is_refused(
+    app: App, make_browser: MakeBrowser, role: str
+) -> None:
+    await make_browser().register()
+    with pytest.raises(RoleRefused):
+        await set_role(app, role)
+    with pytest.raises(RoleRefused):
+        await app.services.accounts.register("eve", "correct horse", role=role)

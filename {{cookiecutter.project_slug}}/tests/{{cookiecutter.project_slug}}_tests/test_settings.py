@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from email.headerregistry import Address
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
         ({"COOKIE_SECRET": "change-me-" * 5}, "placeholder"),
         ({"COOKIE_SECRET": f"1:{SECRET},0:short"}, "5 characters are too few"),
         ({"COOKIE_SECRET": f"1:{SECRET},1:{SECRET}"}, "a number of its own"),
+        ({"COOKIE_SECRET": f"{SECRET},1:{SECRET}"}, "the first one has no number"),
+        ({"BASE_URL": "https://b\u00fccher.example"}, "xn-- form"),
+        ({"BASE_URL": "https://me:pw@www.example.com"}, "scheme and host alone"),
+        ({"BASE_URL": "https://www.example.com:abc"}, "scheme and host alone"),
+        ({"BASE_URL": "https://www.example.com:99999"}, "scheme and host alone"),
+        ({"BASE_URL": "https://www.example.com?x=1"}, "scheme and host alone"),
+        ({"BASE_URL": "https://exa mple.com"}, "scheme and host alone"),
+        ({"ALLOWED_HOSTS": "b\u00fccher.example"}, "xn-- form"),
+        ({"DATABASE_URL": "sqlite:///:memory:"}, "a new one for each connection"),
         ({"PORT": "70000"}, "1 to 65535"),
         ({"SESSION_ENGINE": "floppy"}, "write "),
         ({"PROCESSES": "2", "SESSION_ENGINE": "memory"}, "cannot share the memory engine"),
@@ -216,6 +226,25 @@ def test_a_config_file_that_fails_says_how(tmp_path: Path) -> None:
     config = tmp_path / "app.conf"
     config.write_text("port = 1 / 0")
     assert "ZeroDivisionError" in faults(f"--config={config}")[0]
+
+
+def test_a_switch_in_a_config_file_means_what_it_says(tmp_path: Path) -> None:
+    config = tmp_path / "app.conf"
+    config.write_text('debug = "off"')
+    assert not read(f"--config={config}").debug
+    config.write_text('debug = "perhaps"')
+    assert "write true or false" in faults(f"--config={config}")[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "sender"),
+    [
+        ("https://www.example.com/", "noreply@www.example.com"),
+        ("http://[::1]:8888", "noreply@[IPv6:::1]"),
+    ],
+)
+def test_mail_comes_from_the_address_that_people_use(given: str, sender: str) -> None:
+    assert Address(addr_spec=read(BASE_URL=given).sender).addr_spec == sender
 
 
 def test_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:

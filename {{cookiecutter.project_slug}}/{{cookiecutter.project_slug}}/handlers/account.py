@@ -7,6 +7,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from tornado.web import HTTPError
+
 from ..accounts import User, WrongPassword
 from ..mail import EmailRefused, check_email
 from ..passwords import PasswordRefused, check_password
@@ -81,6 +83,11 @@ class AccountHandler(_MemberHandler):
 
 
 class EmailHandler(_MemberHandler):
+    async def prepare(self) -> None:
+        await super().prepare()
+        if not self.mail.can_send:
+            raise HTTPError(404)
+
     @authenticated
     async def post(self) -> None:
         """Send a link to an address, which is the user's once it was opened."""

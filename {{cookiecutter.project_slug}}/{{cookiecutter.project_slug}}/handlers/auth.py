@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,12 +12,21 @@ from ..mail import EmailRefused, check_email
 from ..passwords import PasswordRefused, check_password
 from ..sessions import Message
 from ..texts import _
-from ..throttle import account_limit, address_limit, registration_limit
+from ..throttle import (
+    TooManyFailures,
+    account_limit,
+    address_limit,
+    mail_limit,
+    registration_limit,
+)
 from ..tokens import Purpose
 from ..usernames import UsernameRefused, check_username, username_key
 from .base import KNOWN, BaseHandler
 from .emails import send_confirmation
 from .paths import own_path
+
+second_try = timedelta(minutes=10)
+"""How long after a registration the same form logs in: it may be sent twice, or its answer lost."""
 
 
 class AuthHandler(BaseHandler):
@@ -92,9 +103,13 @@ class RegisterHandler(AuthHandler):
             try:
                 user = await self.accounts.register(username, password, email=email or None)
             except UsernameTaken as error:
-                # A second click, or a second try after an answer that was lost: it is theirs. If it
-                # is not, this was a guess like any other.
-                user_or_none = await self.authenticate(username, password)
+                # A second click, or a second try after an answer that was lost: it is theirs. An
+                # older account is another person's, and who wants its name guesses no password.
+                user_or_none = await self.accounts.find_by(username=username)
+                if user_or_none and datetime.now(UTC) - user_or_none.created_at < second_try:
+                    user_or_none = await self.authenticate(username, password)
+                else:
+                    user_or_none = None
                 if user_or_none is None:
                     faults["username"] = str(error)
                     attempt.count()
@@ -105,7 +120,12 @@ class RegisterHandler(AuthHandler):
                 return None
             attempt.count()
         if user.email is not None:
-            await send_confirmation(self, user, Purpose.CONFIRM, user.email)
+            # An address that has been sent enough gets no more: the page of the account offers to
+            # send the link again.
+            with contextlib.suppress(TooManyFailures):
+                async with self.attempt({mail_limit: user.email}) as attempt:
+                    attempt.count()
+                    await send_confirmation(self, user, Purpose.CONFIRM, user.email)
         return user
 
     async def _show(self, next_: str, username: str = "", email: str = "", **values: Any) -> None:
@@ -134,7 +154,7 @@ def _faults(username: str, email: str, password: str) -> dict[str, str]:
     except EmailRefused as error:
         faults["email"] = str(error)
     try:
-        check_password(password, username)
+        check_password(password, username, email)
     except PasswordRefused as error:
         faults["password"] = str(error)
     return faults
@@ -156,8 +176,8 @@ class LoginHandler(AuthHandler):
             own_path(self.field("next")),
             bool(self.field("remember")),
         )
-        user = await self.authenticate(username, self.field("password"))
-        if user is None or not await self.log_in(user, remember=remember):
+        user = await self._log_in(username, self.field("password"), remember)
+        if user is None:
             # The same words and status for a wrong name and a wrong password: nobody learns here
             # who has an account. Nor does the log get the name: people type their password into the
             # wrong box.
@@ -175,6 +195,15 @@ class LoginHandler(AuthHandler):
             return
         self.flash(_("Welcome back, {name}.", name=user.username), "success")
         self.see_other(next_)
+
+    async def _log_in(self, username: str, password: str, remember: bool) -> User | None:
+        for _try in range(2):
+            user = await self.authenticate(username, password)
+            if user is None or await self.log_in(user, remember=remember):
+                return user
+            # The account has changed meanwhile: its role, its address, or its password, also where
+            # another login has renewed its hash. Look once more.
+        return None
 
     async def _show(self, next_: str, **values: Any) -> None:
         values = {**{"username": "", "remember": False, "faults": {}}, **values}

@@ -86,6 +86,7 @@ class ForgotHandler(_MailHandler):
             return
         async with self.attempt({mailing_limit: self.network, mail_limit: email}) as attempt:
             attempt.count()
+            await self.accounts.find("")  # a database that is away is a 503, for everybody
         # After the answer: the time that it takes tells nothing either.
         self.application.background(self._send(email))
         await self.render_page("forgot_sent.html", email=email)
@@ -144,7 +145,12 @@ class ConfirmHandler(_MailHandler):
         try:
             proved = await self.accounts.prove_email(self.token)
         except EmailTaken:
-            proved = None
+            words = _(
+                "Another account has this address. It is yours: ask for a new password with it."
+            )
+            self.flash(words, "error")
+            self.see_other("/forgot")
+            return
         if proved is None:
             await self.refuse_link()
             return

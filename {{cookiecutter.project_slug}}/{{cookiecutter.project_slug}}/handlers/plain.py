@@ -160,6 +160,10 @@ class PlainHandler(_Common):
 class StaticHandler(_Common, StaticFileHandler):
     """Files of static/, with the security headers."""
 
+    def prepare(self) -> None:
+        if "\x00" in self.request.path or "%00" in self.request.path:
+            raise HTTPError(404)  # no file has such a name, and asking for one fails
+
 
 @stream_request_body
 class TooLargeHandler(PlainHandler):
