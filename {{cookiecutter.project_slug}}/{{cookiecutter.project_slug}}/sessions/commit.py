@@ -138,7 +138,8 @@ async def _move(session: Session) -> None:
             "the session's id cannot change after the headers are sent, because the new one needs "
             "a cookie: call regenerate() before the first flush()"
         )
-    store, old, loaded, changes = session.store, session.id, dict(session.stored), session.changes()
+    store, old, stored, changes = session.store, session.id, session.stored, session.changes()
+    loaded = dict(stored)
     token, session.version = new_token(), None
     new = id_of(token)
     if not await _store(session, new, {**loaded, **changes}, create=True):
@@ -153,12 +154,12 @@ async def _move(session: Session) -> None:
     }
     session.touched -= late.keys()
     try:
-        moved = bool(held) and (not late or await put(session, new, late))
+        moved = bool(held) and (not late or await put(session, new, late, stored=stored))
     except SessionError as error:  # the old id is gone: the visitor must get the new one
         _become(session, token)
         if isinstance(error, SessionTooLarge):  # what others have stored was accepted, and stays
             before = {name: loaded.get(name) for name in changes}
-            await put(session, new, {**before, **late})
+            await put(session, new, {**before, **late}, stored=stored)
         raise
     if not moved:
         await store.sessions.end(store.key("session", new), ENDED)
@@ -236,6 +237,7 @@ async def _store(
     On the owner's list first, so that the session can always be ended; then the notices, so that
     whoever finds a label finds the value.
     """
+    stored = session.stored
     if session.owner is not None and (OWNER in fields or session.use_is_due()):
         # In use, too, as the store may have evicted the list.
         agent, since, now = session.agent()[:300], session.own(OWNER)[2], session.store.clock()
@@ -245,7 +247,7 @@ async def _store(
     unwanted = [name.removeprefix(WAITING) for name in labels if fields[name] is None]
     outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in labels}
     await _write_notices(session, session_id, {**dict.fromkeys(unwanted), **outgoing})
-    if not await put(session, session_id, fields, create=create):
+    if not await put(session, session_id, fields, create=create, stored=stored):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)

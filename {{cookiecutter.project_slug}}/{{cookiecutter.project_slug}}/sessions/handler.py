@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from functools import partial
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,7 +94,7 @@ class _Lifecycle(_Base):
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
         if self._held is not None and self._waiting is not None:
-            return asyncio.shield(self._waiting)
+            return _after(self._waiting)
         if self._headers_written:
             return super().flush(include_footers)
         save = None if include_footers else self._save_method()
@@ -244,10 +243,7 @@ class _Lifecycle(_Base):
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         self._waiting = asyncio.create_task(work)
-        # Not the task itself: a handler that gives up waiting has answered all the same.
-        done = asyncio.Future[None]()
-        self._waiting.add_done_callback(partial(_hand_on, done))
-        return done
+        return _after(self._waiting)
 
 
 class SessionMixin(_Lifecycle):
@@ -269,15 +265,22 @@ class NotificationMixin(_Lifecycle):
         return NotificationManager(self)
 
 
-def _hand_on(waiter: asyncio.Future[None], done: _Task) -> None:
-    error = done.exception() if not done.cancelled() else None
-    if waiter.done():
-        return
-    if error is None:
-        waiter.set_result(None)
-    else:
-        waiter.set_exception(error)
-        waiter.exception()  # most handlers never wait: do not report it once more
+def _after(task: _Task) -> asyncio.Future[None]:
+    """Return a future for a handler to wait for: where it gives up, the task goes on."""
+    waiter = asyncio.Future[None]()
+
+    def hand_on(task: _Task) -> None:
+        error = None if task.cancelled() else task.exception()
+        if waiter.done():
+            return
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+            waiter.exception()  # most handlers never wait: do not report it once more
+
+    task.add_done_callback(hand_on)
+    return waiter
 
 
 async def _save_at_close(session: SessionManager) -> None:

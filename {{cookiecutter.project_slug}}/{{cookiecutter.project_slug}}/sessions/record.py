@@ -98,6 +98,7 @@ async def enlist(
     changes: dict[str, bytes | None] = {}
     if prune:
         listed = entries_of(await store.sessions.load(owner_key(store, user_id)))
+        listed.pop(session_id, None)
         by_age = sorted(listed, key=lambda each: listed[each].listed)
         surplus = by_age[: max(0, len(listed) + 1 - MOST_LISTED)]
         await asyncio.gather(*(store.sessions.end(store.key("session", i), ENDED) for i in surplus))

@@ -249,8 +249,9 @@ class Session(Dictionary):
 
     def ttl_s(self) -> float:
         """Return for how many seconds a record that is written now lives without use."""
-        config = self.store.config
-        left_s: float = self._values[CREATED] + config.absolute_timeout - self.store.clock()
+        config, now = self.store.config, self.store.clock()
+        # Destroyed while it is saved, it has forgotten when it began.
+        left_s: float = self._values.get(CREATED, now) + config.absolute_timeout - now
         idle_s: float = self._values.get(IDLE) or config.idle_timeout
         return max(1.0, min(idle_s, left_s))
 

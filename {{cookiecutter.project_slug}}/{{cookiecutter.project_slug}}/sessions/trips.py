@@ -63,14 +63,19 @@ async def put(
     *,
     create: bool = False,
     expect: Changes | None = None,
+    stored: dict[str, bytes] | None = None,
 ) -> bool:
-    """Write to the record, which counts as use. False: it was not there, or not as expected."""
+    """Write to the record, which counts as use. False: it was not there, or not as expected.
+
+    `stored` is `session.stored` from before earlier trips: a session that was destroyed meanwhile
+    has another, and learns nothing of what is written.
+    """
     store, seen, session.version = session.store, session.version, None
-    stored = session.stored
+    stored = session.stored if stored is None else stored
     changes = {**changes, USED: encode(store.clock())}
     key, ttl = store.key("session", session_id), session.ttl_s()
     removed = await store.sessions.write(key, changes, ttl, create=create, expect=expect, seen=seen)
-    if removed is not None and session.stored is stored:  # it may have been destroyed meanwhile
+    if removed is not None and session.stored is stored:
         session.written(changes)
     return removed is not None
 

@@ -119,6 +119,16 @@ async def test_a_login_ends_the_oldest_of_too_many_sessions(
     assert await entries_of(store) == len(await ada.sessions()) == 3
 
 
+async def test_a_session_that_is_listed_again_is_none_of_too_many(
+    ada: Owner, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "MOST_LISTED", 1)
+    await login(browser)
+    await login(browser)
+    assert await is_in(browser)
+    assert len(await ada.sessions()) == 1
+
+
 # --- a record that is not ours
 
 

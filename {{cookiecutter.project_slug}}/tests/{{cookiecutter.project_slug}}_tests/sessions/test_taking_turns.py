@@ -86,12 +86,14 @@ async def alive(store: Store, keys: set[str]) -> list[str]:
     return [key for key, record in found.items() if record is not None and record.ended is None]
 
 
+@pytest.mark.parametrize("owner", [None, "ada"])
 async def test_a_session_that_is_destroyed_while_it_begins_is_gone(
-    make_browser: MakeBrowser, store: Store, keys: set[str], pause: Pause
+    make_browser: MakeBrowser, store: Store, keys: set[str], pause: Pause, owner: str | None
 ) -> None:
     async def does(handler: Script) -> None:
-        writes = pause("write sessions")
+        writes = pause("write sessions")  # with an owner, that of the owner's list
         handler.session["name"] = "ada"
+        handler.session.owner = owner
         saves = asyncio.create_task(handler.session.save())
         await writes.begun()
         handler.session.destroy()
