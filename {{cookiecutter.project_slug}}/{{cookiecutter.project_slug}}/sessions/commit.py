@@ -14,6 +14,7 @@ from .codec import decode, encode
 from .cookie import id_of, new_token
 from .engines import Changes
 from .errors import SessionError, SessionLost, SessionTooLarge, StoreUnavailable
+from .owner_list import Entry, enlist, write_list
 from .record import (
     CREATED,
     ENDED,
@@ -22,12 +23,9 @@ from .record import (
     PERSISTENT,
     USED,
     WAITING,
-    Entry,
     Notice,
     State,
     deliver,
-    enlist,
-    write_list,
 )
 from .trips import log_event, put, refresh
 

@@ -5,7 +5,8 @@
     await Owner(Store.of(application), user_id).notify("It is done")  # in a job
 
 The list is one record for each user. A session is on it before it is stored, so that every session
-can be ended; if the store evicts the list, sessions in use put themselves back on it.
+can be ended; if the store evicts the list, sessions in use put themselves back on it. A new session
+takes off what is over, and ends the oldest where there are `MOST_LISTED`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,8 @@ from .codec import decode_fields, encode
 from .dictionary import Dictionary
 from .errors import BadRecord
 from .notification import new_field
-from .record import (
-    ENDED,
-    MOVED,
-    USED,
-    Entry,
-    Notice,
-    deliver,
-    entries_of,
-    is_owned,
-    owner_key,
-    write_list,
-)
+from .owner_list import Entry, entries_of, owner_key, write_list
+from .record import ENDED, MOVED, USED, Notice, deliver, is_owned
 from .session import Session
 from .store import Store, log
 

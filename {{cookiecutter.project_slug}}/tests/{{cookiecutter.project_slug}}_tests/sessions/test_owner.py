@@ -10,7 +10,7 @@ import pytest
 from tornado.web import Application
 
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
-from {{cookiecutter.project_slug}}.sessions.record import owner_key
+from {{cookiecutter.project_slug}}.sessions.owner_list import owner_key
 
 from .conftest import (
     COOKIE_SECRET,

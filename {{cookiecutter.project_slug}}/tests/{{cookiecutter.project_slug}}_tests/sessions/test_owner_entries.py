@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
-from {{cookiecutter.project_slug}}.sessions.record import owner_key
+from {{cookiecutter.project_slug}}.sessions.owner_list import owner_key
 
 from .conftest import Browser, Clock, MakeBrowser, Script, run
 

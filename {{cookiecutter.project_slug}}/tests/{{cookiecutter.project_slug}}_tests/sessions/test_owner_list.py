@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions import Owner, Store, record
+from {{cookiecutter.project_slug}}.sessions import Owner, Store, owner_list
 
 from .conftest import (
     ON_MEMORY,
@@ -86,7 +86,7 @@ async def test_an_owner_that_could_not_be_stored_is_refused_where_it_is_assigned
 
 async def entries_of(store: Store) -> int:
     """Return how many entries the list has, those of sessions that are gone included."""
-    found = await store.sessions.load(record.owner_key(store, "ada"))
+    found = await store.sessions.load(owner_list.owner_key(store, "ada"))
     return 0 if found is None else len(found.fields)
 
 
@@ -110,7 +110,7 @@ async def test_a_login_ends_the_oldest_of_too_many_sessions(
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(record, "MOST_LISTED", 3)
+    monkeypatch.setattr(owner_list, "MOST_LISTED", 3)
     browsers = [make_browser(clock=clock) for _ in range(4)]
     for browser in browsers:
         await login(browser)
@@ -122,7 +122,7 @@ async def test_a_login_ends_the_oldest_of_too_many_sessions(
 async def test_a_session_that_is_listed_again_is_none_of_too_many(
     ada: Owner, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "MOST_LISTED", 1)
+    monkeypatch.setattr(owner_list, "MOST_LISTED", 1)
     await login(browser)
     await login(browser)
     assert await is_in(browser)

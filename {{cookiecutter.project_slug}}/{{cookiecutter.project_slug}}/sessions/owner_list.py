@@ -1,0 +1,69 @@
+"""A user's list of sessions: one record, with an entry for each session by its id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import math
+from typing import Final, NamedTuple
+
+from .codec import decode, encode
+from .engines import Changes, Snapshot
+from .errors import BadRecord
+from .record import ENDED
+from .store import Store
+
+MOST_LISTED: Final = 500
+"""Sessions that one user may have; a list of more might not fit into Memcached."""
+
+
+class Entry(NamedTuple):
+    """A session on its owner's list. Times are in seconds since the epoch."""
+
+    handle: str
+    agent: str
+    address: str
+    since: float
+    listed: float
+    ends: float = math.inf
+    """When it is over, unless it is used again."""
+
+
+def owner_key(store: Store, user_id: str | int) -> str:
+    """Return the key of the record that lists a user's sessions."""
+    return store.key("owner", hashlib.sha256(str(user_id).encode()).hexdigest())
+
+
+def entries_of(snapshot: Snapshot | None) -> dict[str, Entry]:
+    """Return a list's entries, by session id. What is malformed is left out."""
+    found = {}
+    for session_id, raw in snapshot.fields.items() if snapshot is not None else ():
+        with contextlib.suppress(BadRecord, TypeError):
+            found[session_id] = Entry(*decode(raw))
+    return found
+
+
+async def enlist(
+    store: Store, user_id: str | int, session_id: str, entry: Entry, *, prune: bool
+) -> None:
+    """Put a session on its owner's list. `prune`: what is over goes, and the oldest of too many
+    ends, so that nobody's list outgrows the store.
+    """
+    changes: dict[str, bytes | None] = {}
+    if prune:
+        listed = entries_of(await store.sessions.load(owner_key(store, user_id)))
+        listed.pop(session_id, None)
+        by_age = sorted(listed, key=lambda each: listed[each].listed)
+        surplus = by_age[: max(0, len(listed) + 1 - MOST_LISTED)]
+        await asyncio.gather(*(store.sessions.end(store.key("session", i), ENDED) for i in surplus))
+        over = (i for i, each in listed.items() if each.ends < entry.listed)
+        changes = dict.fromkeys([*surplus, *over])
+    await write_list(store, user_id, {**changes, session_id: encode(list(entry))})
+
+
+async def write_list(store: Store, user_id: str | int, changes: Changes) -> None:
+    """Change the list of a user's sessions: entries by session id, None for those that go."""
+    create = any(entry is not None for entry in changes.values())
+    life_s = store.config.absolute_timeout
+    await store.sessions.write(owner_key(store, user_id), changes, life_s, create=create)
