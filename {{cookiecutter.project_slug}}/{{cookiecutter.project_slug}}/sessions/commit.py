@@ -137,13 +137,18 @@ async def _move(session: Session) -> None:
             "a cookie: call regenerate() before the first flush()"
         )
     store, old, stored, changes = session.store, session.id, session.stored, session.changes()
-    loaded = dict(stored)
+    loaded, outgoing = dict(stored), dict(session.outgoing)
     token, session.version = new_token(), None
     new = id_of(token)
     if not await _store(session, new, {**loaded, **changes}, create=True):
         await _lose(session, changes)
         return
-    held = await store.sessions.end(store.key("session", old), MOVED + new)
+    try:
+        held = await store.sessions.end(store.key("session", old), MOVED + new)
+    except BaseException:  # the next commit does it again, all of it
+        if session.stored is stored:
+            session.stored, session.outgoing = loaded, {**outgoing, **session.outgoing}
+        raise
     # What others have stored under the old id since this request loaded it.
     late = {
         name: held.get(name)
@@ -242,13 +247,15 @@ async def _store(
         entry = Entry(session.handle, agent, session.address, since, now, now + session.ttl_s())
         await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
     labels = [name for name in fields if name.startswith(WAITING)]
-    unwanted = [name.removeprefix(WAITING) for name in labels if fields[name] is None]
     outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in labels}
-    await _write_notices(session, session_id, {**dict.fromkeys(unwanted), **outgoing})
-    if not await put(session, session_id, fields, create=create, stored=stored):
+    await _write_notices(session, session_id, outgoing)
+    if not await put(session, session_id, fields, create=create, stored=stored, notes_use=True):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
+    # Last, as a record that is refused keeps what it had.
+    unwanted = [name.removeprefix(WAITING) for name in labels if fields[name] is None]
+    await _write_notices(session, session_id, dict.fromkeys(unwanted))
     return True
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Coroutine
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
@@ -46,6 +47,8 @@ class _Lifecycle(_Base):
     _held: dict[str, Any] | None = None
     """The response that waits for the store, as it was when the handler gave it."""
     _waiting: _Task | None = None
+    _leaves: asyncio.Future[None] | None = None
+    """Set when a response that was held is handed to Tornado."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -64,6 +67,8 @@ class _Lifecycle(_Base):
             await prepared
         if not self._finished:
             await SessionManager(self).load()
+            if self._prepared_future is not None:
+                self._guard_body()
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
         """Save, then finish as Tornado does.
@@ -77,8 +82,8 @@ class _Lifecycle(_Base):
         flushing = self._waiting if self._held is not None else None
         save = self._save_method() if flushing is None else None
         session = self._session()
-        if session is not None and self._status_code != _WEBSOCKET_OPENS:
-            session.closed = CLOSED
+        if session is not None and session.block is None and self._status_code != _WEBSOCKET_OPENS:
+            session.closed = CLOSED  # the end of a block does, where one is open
         if save is None and flushing is None:
             return super().finish(chunk)
         if chunk is not None:
@@ -89,7 +94,8 @@ class _Lifecycle(_Base):
         # method must not run, a second finish() and a late write() raise, and an exception is
         # logged and changes nothing.
         self._finished = True
-        return self._start(self._save_and_finish(save, flushing, self._end_body()))
+        self._end_body()
+        return self._start(self._save_and_finish(save, flushing))
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
@@ -191,27 +197,42 @@ class _Lifecycle(_Base):
             if held["_new_cookie"] is None:
                 del self._new_cookie
 
-    def _end_body(self) -> asyncio.Future[None] | None:
+    def _guard_body(self) -> None:
+        """Let an exception in data_received() that comes after a response leave it as it is: Tornado
+        closes the connection, on which the response may be yet to come.
+        """
+        received = self.data_received
+
+        async def guarded(chunk: bytes) -> None:
+            try:
+                if (result := received(chunk)) is not None:
+                    await result
+            except Exception:
+                if self._held is None:
+                    raise
+                self.log_exception(*sys.exc_info())
+
+        self.data_received = guarded  # type: ignore[method-assign]
+
+    def _end_body(self) -> None:
         """Drop the rest of a streamed body, as Tornado does after a response: the handler receives
-        no more of it, and its method does not run. Returns the future that the body waits for, to
-        be set when the response leaves; None if the body was read before.
+        no more of it, and its method does not run.
         """
         prepared, self._prepared_future = self._prepared_future, None
+        if prepared is None or prepared.done():
+            leaves = self._leaves = asyncio.Future()
+        else:  # the connection waits for this one by itself
+            leaves = self._leaves = prepared
         if prepared is None:
-            return None
-        # Before prepare() is done, the connection waits for this one by itself.
-        leaves = asyncio.Future[None]() if prepared.done() else prepared
+            return
         self.data_received = lambda chunk: leaves
         arrived, self.request._body_future = self.request._body_future, asyncio.Future()
         if not arrived.done():
             arrived.set_exception(StreamClosedError())
             arrived.exception()  # nobody may be waiting for it
-        return leaves
 
-    async def _save_and_finish(
-        self, save: _Save | None, flushing: _Task | None, leaves: asyncio.Future[None] | None
-    ) -> None:
-        given, sent = False, None
+    async def _save_and_finish(self, save: _Save | None, flushing: _Task | None) -> None:
+        given, sent, leaves = False, None, self._leaves
         try:
             if flushing is not None:
                 await flushing

@@ -19,7 +19,7 @@ from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
 from .record import State, deliver
-from .session import Session
+from .session import Mark, Session
 from .store import Store
 from .trips import find
 
@@ -32,8 +32,8 @@ _STALE_S: Final = 2.0
 """How late a response may clear the cookie of an expired session: a slower one could clear that of
 a login which the visitor has made meanwhile. The next response does it."""
 
-_block: ContextVar[object] = ContextVar("_block", default=None)
-"""The `async with` block that this code is inside of."""
+_blocks: ContextVar[frozenset[object]] = ContextVar("_blocks", default=frozenset())
+"""The `async with` blocks that this code is inside of."""
 
 
 class SessionManager(Session):
@@ -71,9 +71,10 @@ class SessionManager(Session):
         self.varies = not self._has_mixins
         """Whether the response depends on the session."""
         self._in_request = True
-        self._block: object = None
+        self.block: object = None
         """Stands for the outermost `async with` block that is open."""
-        self._depth = 0
+        self._marks: list[Mark] = []
+        """One for each block that is open, one inside of another."""
 
     async def load(self) -> None:
         """Find the session of the request's cookies. One trip each; none without a good cookie."""
@@ -96,16 +97,16 @@ class SessionManager(Session):
 
     async def __aenter__(self) -> Self:
         # Blocks of several tasks take turns. One inside of another is a part of it.
-        if self._block is None or _block.get() is not self._block:
+        if self.block not in _blocks.get():
             await self._turns.acquire()
             try:
                 await self._open()
             except BaseException:
                 self._turns.release()
                 raise
-            self._block, self._depth = object(), 0
-            _block.set(self._block)
-        self._depth += 1
+            self.block = object()
+            _blocks.set(_blocks.get() | {self.block})
+        self._marks.append(self.mark())
         return self
 
     async def _open(self) -> None:
@@ -113,8 +114,8 @@ class SessionManager(Session):
         self._in_request = handler is not None and not handler._finished
         try:
             if self.closed:
-                if (waiting := getattr(handler, "_waiting", None)) is not None:
-                    await asyncio.wait([waiting])  # for the handler's own commit
+                if (leaves := getattr(handler, "_leaves", None)) is not None:
+                    await asyncio.wait([leaves])  # for the handler's own commit
                 await self.reload(touch=False)
                 self.closed = ""
             else:
@@ -125,14 +126,15 @@ class SessionManager(Session):
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
         handler, status = self._handler(), 200
-        is_answered = handler is None or handler._finished
+        is_answered = handler is None or (handler._finished and handler._status_code != 101)
         if error is not None and not isinstance(error, Finish):
             status = getattr(error, "status_code", 500)
         elif self._is_plain() and handler is not None and is_answered:
             status = handler._status_code
         try:
+            mark = self._marks.pop()
             if status >= 500:
-                self.discard()
+                self.restore(mark)
                 await self.put_back()
             elif self._is_plain() and is_answered and self.unsaved():
                 raise RuntimeError(
@@ -144,11 +146,11 @@ class SessionManager(Session):
         except SessionError as fault:
             self._raise(fault)
         finally:
-            self._depth -= 1
-            if self._depth == 0:
-                if self._is_plain() or not self._in_request:
+            if not self._marks:
+                if self._is_plain() or is_answered:
                     self.closed = CLOSED
-                self._block = None
+                _blocks.set(_blocks.get() - {self.block})
+                self.block = None
                 self._turns.release()
         if isinstance(error, SessionError):
             self._raise(error)

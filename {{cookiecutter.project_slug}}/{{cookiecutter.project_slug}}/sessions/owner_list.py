@@ -54,10 +54,10 @@ async def enlist(
     if prune:
         listed = entries_of(await store.sessions.load(owner_key(store, user_id)))
         listed.pop(session_id, None)
-        by_age = sorted(listed, key=lambda each: listed[each].listed)
-        surplus = by_age[: max(0, len(listed) + 1 - MOST_LISTED)]
+        over = [i for i, each in listed.items() if each.ends < entry.listed]
+        by_age = sorted(listed.keys() - over, key=lambda each: listed[each].listed)
+        surplus = by_age[: max(0, len(by_age) + 1 - MOST_LISTED)]
         await asyncio.gather(*(store.sessions.end(store.key("session", i), ENDED) for i in surplus))
-        over = (i for i, each in listed.items() if each.ends < entry.listed)
         changes = dict.fromkeys([*surplus, *over])
     await write_list(store, user_id, {**changes, session_id: encode(list(entry))})
 

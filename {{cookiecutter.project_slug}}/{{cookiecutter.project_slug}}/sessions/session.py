@@ -10,9 +10,9 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from .codec import encode
+from .codec import decode, encode
 from .commit import commit, modify
 from .config import DAY_S
 from .dictionary import Dictionary
@@ -23,6 +23,16 @@ from .trips import find
 _NOTED_EVERY_S: Final = 60
 _BEGIN_NOTHING: Final = {CREATED, IDLE, PERSISTENT}
 """Our own fields that alone do not begin a session."""
+
+
+class Mark(NamedTuple):
+    """A session's state, and what had changed, at the beginning of a block."""
+
+    id: str | None
+    state: State | None
+    stored: dict[str, bytes]
+    changes: dict[str, bytes | None]
+    outgoing: dict[str, bytes]
 
 
 class Session(Dictionary):
@@ -180,11 +190,13 @@ class Session(Dictionary):
         self.check_loaded()
         async with self.saving:
             moves = self.state is State.MOVED  # what was asked for safety's sake is not taken back
-            self.forget()
+            found = None
             if self.id is not None and self.state is not State.ENDED:
                 found = await find(self, self.id)
                 alive = State.MOVED if moves else State.ALIVE
                 self.state = alive if found is State.ALIVE else State.LOST
+            if found is not State.ALIVE:
+                self.forget()
         if touch and self.use_is_due():
             await self.save()
 
@@ -200,7 +212,7 @@ class Session(Dictionary):
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
-        if self.state is not State.ALIVE:
+        if self.state is not State.ALIVE or USED not in self._values:
             return False
         idle_s = self._values.get(IDLE) or self.store.config.idle_timeout
         unnoted_s = abs(self.store.clock() - self._values[USED])  # the clock may be set back
@@ -212,6 +224,20 @@ class Session(Dictionary):
             self.state = State.ALIVE
         self.outgoing = {}
         self.replace(self.stored)
+
+    def mark(self) -> Mark:
+        """Return what has changed until now, for `restore`."""
+        return Mark(self.id, self.state, self.stored, self.changes(), self.outgoing.copy())
+
+    def restore(self, mark: Mark) -> None:
+        """Take back what was changed since, and not saved."""
+        self.discard()
+        if self.id == mark.id:
+            self.state = mark.state
+            self.replace(mark.stored)
+            for name, raw in mark.changes.items():
+                self.set_own(name, None if raw is None else decode(raw))
+            self.outgoing = mark.outgoing
 
     def forget(self) -> None:
         """Reset to an empty session with no pending changes; outgoing notices stay."""

@@ -51,7 +51,9 @@ async def refresh(session: Session) -> bool:
         session.forget()
         return False
     if session.stored is stored:  # it may have been destroyed meanwhile
-        session.written({**dict.fromkeys(stored), **snapshot.fields})
+        news = {**dict.fromkeys(stored), **snapshot.fields}
+        # What was handed out stays as it is, and is compared with what it was.
+        session.written({name: news[name] for name in news.keys() - session.touched})
         session.version = snapshot.version
     return True
 
@@ -64,15 +66,17 @@ async def put(
     create: bool = False,
     expect: Changes | None = None,
     stored: dict[str, bytes] | None = None,
+    notes_use: bool = False,
 ) -> bool:
-    """Write to the record, which counts as use. False: it was not there, or not as expected.
+    """Write to the record, and renew its life. False: it was not there, or not as expected.
 
     `stored` is `session.stored` from before earlier trips: a session that was destroyed meanwhile
     has another, and learns nothing of what is written.
     """
     store, seen, session.version = session.store, session.version, None
     stored = session.stored if stored is None else stored
-    changes = {**changes, USED: encode(store.clock())}
+    if create or (notes_use and session.use_is_due()):
+        changes = {**changes, USED: encode(store.clock())}
     key, ttl = store.key("session", session_id), session.ttl_s()
     removed = await store.sessions.write(key, changes, ttl, create=create, expect=expect, seen=seen)
     if removed is not None and session.stored is stored:
