@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
+from tornado.log import app_log
 from tornado.web import RequestHandler
 
 from .errors import SessionError, SessionLost, StoreUnavailable
@@ -210,7 +210,7 @@ class _Lifecycle(_Base):
             except Exception:
                 if self._held is None:
                     raise
-                self.log_exception(*sys.exc_info())
+                app_log.error("Uncaught exception", exc_info=True)
 
         self.data_received = guarded  # type: ignore[method-assign]
 

@@ -17,7 +17,7 @@ from {{cookiecutter.project_slug}}.sessions import (
     StoreUnavailable,
 )
 
-from .conftest import Browser, MakeBrowser, Routes, Script, run, value_of
+from .conftest import Browser, MakeBrowser, Routes, Script, run, send, value_of
 
 pytestmark = pytest.mark.gen_test
 
@@ -184,6 +184,64 @@ async def test_a_job_that_begins_while_another_is_at_work_waits_for_it(
 
     await asyncio.gather(first(), second())
     assert await value_of(browser, "first") == await value_of(browser, "second") == "stored"
+
+
+async def test_a_block_that_is_open_when_the_response_leaves_goes_on(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("first", 1))
+    jobs: list[asyncio.Task[None]] = []
+    inside, answered = asyncio.Event(), asyncio.Event()
+
+    async def job(handler: Script) -> None:
+        async with handler.session as session:
+            inside.set()
+            await answered.wait()
+            session["done"] = "stored"
+
+    async def does(handler: Script) -> None:
+        jobs.append(asyncio.create_task(job(handler)))
+        await inside.wait()
+
+    await run(browser, does)
+    answered.set()
+    await jobs[0]
+    assert await value_of(browser, "done") == "stored"
+
+
+async def test_blocks_of_two_sessions_may_be_nested_in_any_order(make_browser: MakeBrowser) -> None:
+    first, second = [await job_session(make_browser()) for _ in range(2)]
+    async with asyncio.timeout(5), first, second:
+        await in_a_block(first)
+        await in_a_block(second)
+    async with asyncio.timeout(5), first:
+        await in_a_block(second)
+
+
+async def test_a_client_that_does_not_read_holds_up_no_job(
+    make_browser: MakeBrowser, base_url: str
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("first", 1))
+    done = asyncio.Event()
+    jobs: list[asyncio.Task[None]] = []
+
+    async def job(handler: Script) -> None:
+        async with handler.session as session:
+            session["done"] = True
+        done.set()
+
+    def does(handler: Script) -> None:
+        handler.session["first"] = 2
+        handler.write(b"x" * 30_000_000)
+        jobs.append(asyncio.create_task(job(handler)))
+
+    Script.does = staticmethod(does)
+    writer = await send(browser)
+    async with asyncio.timeout(5):
+        await done.wait()
+    writer.transport.abort()
 
 
 async def test_a_job_that_fails_discards_nothing_of_another(

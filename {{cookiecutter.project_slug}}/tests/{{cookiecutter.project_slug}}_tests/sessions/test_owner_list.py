@@ -119,6 +119,26 @@ async def test_a_login_ends_the_oldest_of_too_many_sessions(
     assert await entries_of(store) == len(await ada.sessions()) == 3
 
 
+@ON_MEMORY
+async def test_what_is_over_makes_room_before_a_session_has_to_end(
+    make_browser: MakeBrowser, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner_list, "MOST_LISTED", 3)
+    lasting = make_browser(clock=clock)
+
+    def remembered(handler: Script) -> None:
+        handler.session.owner = "ada"
+        handler.session.remember(20)
+        handler.session["user_id"] = "ada"
+
+    await run(lasting, remembered)
+    for _ in range(2):
+        await login(make_browser(clock=clock))
+    clock.advance(25 * 3600)
+    await login(make_browser(clock=clock))
+    assert await is_in(lasting)
+
+
 async def test_a_session_that_is_listed_again_is_none_of_too_many(
     ada: Owner, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,11 @@ async def finish_and_wait(handler: Any) -> None:
     await handler.finish("refused")
 
 
+def redirect_and_fail(handler: Any) -> None:
+    handler.redirect("/too-large")
+    raise ZeroDivisionError
+
+
 REFUSALS: dict[Act, int] = {
     send_error: 413,
     send_error_later: 413,
@@ -67,6 +72,14 @@ async def test_a_body_that_is_refused_ends_as_without_the_mixins(
     large: dict[str, Any] = {"method": "POST", "body": b"x" * PARTS[part]}
     status, _, ran, *_ = await tornado.same("/upload", receives=refuses, **large)
     assert (status, ran) == (REFUSALS[refuses], ["data_received", "on_finish"])
+
+
+async def test_an_exception_after_a_body_was_refused_leaves_the_response(
+    tornado: Comparison,
+) -> None:
+    large: dict[str, Any] = {"method": "POST", "body": b"x" * 10}
+    status, *_ = await tornado.same("/upload", receives=redirect_and_fail, **large)
+    assert status == 302
 
 
 @stream_request_body

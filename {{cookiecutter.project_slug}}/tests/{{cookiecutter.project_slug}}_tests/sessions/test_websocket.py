@@ -234,3 +234,22 @@ async def test_a_store_that_fails_as_the_socket_closes_is_logged(
         await say(connection, lambda socket: socket.session.set("a", 1))
         monkeypatch.setattr(store.sessions, "write", fail)
     assert "what a WebSocket changed before it closed was not saved" in caplog.text
+
+
+async def test_a_block_leaves_the_session_of_a_socket_open(
+    make_browser: MakeBrowser, base_url: str
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def in_a_block(socket: Socket) -> None:
+        async with socket.session as session:
+            session["first"] = 1
+
+    async def by_itself(socket: Socket) -> None:
+        socket.session["second"] = 2
+        await socket.session.save()
+
+    async with connected(browser, base_url) as connection:
+        assert await say(connection, in_a_block) == "None"
+        assert await say(connection, by_itself) == "None"
+    assert (await value_of(browser, "first"), await value_of(browser, "second")) == (1, 2)
