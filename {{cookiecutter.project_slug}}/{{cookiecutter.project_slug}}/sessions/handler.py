@@ -17,7 +17,7 @@ from tornado.log import app_log
 from tornado.web import RequestHandler
 
 from .errors import SessionError, SessionLost, StoreUnavailable
-from .manager import CLOSED, SessionManager, ask_to_retry
+from .manager import CLOSED, WEBSOCKET_OPENS, SessionManager, ask_to_retry
 from .notification import NotificationManager
 from .record import State
 from .store import Store
@@ -31,7 +31,6 @@ _RESPONSE: Final = (
     "_status_code", "_reason", "_headers", "_headers_written", "_write_buffer", "_new_cookie"
 )  # fmt: skip
 """Where Tornado keeps a response that has not left yet."""
-_WEBSOCKET_OPENS: Final = 101  # the response is given, and the handler goes on
 
 _Task = asyncio.Task[None]
 _Save = Callable[[], Coroutine[Any, Any, None]]
@@ -82,7 +81,7 @@ class _Lifecycle(_Base):
         flushing = self._waiting if self._held is not None else None
         save = self._save_method() if flushing is None else None
         session = self._session()
-        if session is not None and session.block is None and self._status_code != _WEBSOCKET_OPENS:
+        if session is not None and session.block is None and self._status_code != WEBSOCKET_OPENS:
             session.closed = CLOSED  # the end of a block does, where one is open
         if save is None and flushing is None:
             return super().finish(chunk)
@@ -145,7 +144,7 @@ class _Lifecycle(_Base):
         """As Tornado's; saves what a WebSocket has changed last."""
         super().on_connection_close()
         session = self._session()
-        if session is not None and self._status_code == _WEBSOCKET_OPENS:
+        if session is not None and self._status_code == WEBSOCKET_OPENS:
             self._start(_save_at_close(session))
 
     def _session(self) -> SessionManager | None:
@@ -172,7 +171,7 @@ class _Lifecycle(_Base):
         if self._failed or self._status_code >= 500:
             session.discard()
             return session.put_back if session.taken else None
-        if self._status_code != _WEBSOCKET_OPENS:
+        if self._status_code != WEBSOCKET_OPENS:
             # A save that is under way may not know yet what was deleted since.
             saves = session.unsaved() or session.use_is_due() or session.saving.locked()
             return session.save if saves else None

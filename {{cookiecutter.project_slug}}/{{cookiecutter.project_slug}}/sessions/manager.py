@@ -28,6 +28,9 @@ CLOSED: Final = (
     "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
 )
 _ATTRIBUTE: Final = "_session_manager"
+_READING: Final = ("GET", "HEAD", "OPTIONS")
+WEBSOCKET_OPENS: Final = 101
+"""The status of a response that is given while the handler goes on."""
 _STALE_S: Final = 2.0
 """How late a response may clear the cookie of an expired session: a slower one could clear that of
 a login which the visitor has made meanwhile. The next response does it."""
@@ -126,7 +129,7 @@ class SessionManager(Session):
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
         handler, status = self._handler(), 200
-        is_answered = handler is None or (handler._finished and handler._status_code != 101)
+        is_answered = _is_over(handler)
         if error is not None and not isinstance(error, Finish):
             status = getattr(error, "status_code", 500)
         elif self._is_plain() and handler is not None and is_answered:
@@ -176,10 +179,8 @@ class SessionManager(Session):
     def drops_if_lost(self) -> bool:
         handler = self._handler()
         # A response that is held waits for this very commit; after it, a job is at work.
-        answers = handler is not None and (
-            not handler._finished or getattr(handler, "_held", None) is not None
-        )
-        return answers and self._request.method in ("GET", "HEAD", "OPTIONS")
+        is_held = getattr(handler, "_held", None) is not None
+        return (is_held or not _is_over(handler)) and self._request.method in _READING
 
     def can_set_cookie(self) -> bool:
         handler = self._handler()
@@ -219,6 +220,11 @@ class SessionManager(Session):
                 ask_to_retry(handler, fault)
             raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
         raise fault
+
+
+def _is_over(handler: RequestHandler | None) -> bool:
+    """Whether the response has been given; an open WebSocket goes on."""
+    return handler is None or (handler._finished and handler._status_code != WEBSOCKET_OPENS)
 
 
 def ask_to_retry(handler: RequestHandler, error: StoreUnavailable) -> None:
