@@ -17,6 +17,7 @@ from tornado.log import app_log
 from tornado.web import RequestHandler
 
 from .errors import SessionError, SessionLost, StoreUnavailable
+from .futures import after
 from .manager import CLOSED, WEBSOCKET_OPENS, SessionManager, ask_to_retry
 from .notification import NotificationManager
 from .record import State
@@ -99,7 +100,7 @@ class _Lifecycle(_Base):
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
         if self._held is not None and self._waiting is not None:
-            return _after(self._waiting)
+            return after(self._waiting)
         if self._headers_written:
             return super().flush(include_footers)
         save = None if include_footers else self._save_method()
@@ -263,7 +264,7 @@ class _Lifecycle(_Base):
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         self._waiting = asyncio.create_task(work)
-        return _after(self._waiting)
+        return after(self._waiting)
 
 
 class SessionMixin(_Lifecycle):
@@ -283,24 +284,6 @@ class NotificationMixin(_Lifecycle):
         """What this visitor is to be told once."""
         self._session_for_use()
         return NotificationManager(self)
-
-
-def _after(task: _Task) -> asyncio.Future[None]:
-    """Return a future for a handler to wait for: where it gives up, the task goes on."""
-    waiter = asyncio.Future[None]()
-
-    def hand_on(task: _Task) -> None:
-        error = None if task.cancelled() else task.exception()
-        if waiter.done():
-            return
-        if error is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(error)
-            waiter.exception()  # most handlers never wait: do not report it once more
-
-    task.add_done_callback(hand_on)
-    return waiter
 
 
 async def _save_at_close(session: SessionManager) -> None:

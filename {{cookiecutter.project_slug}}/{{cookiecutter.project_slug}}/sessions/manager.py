@@ -18,8 +18,8 @@ from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
 
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
-from .record import State, deliver
-from .session import Mark, Session
+from .record import Mark, State, deliver
+from .session import Session
 from .store import Store
 from .trips import find
 

@@ -15,7 +15,7 @@ from .record import ENDED
 from .store import Store
 
 MOST_LISTED: Final = 500
-"""Sessions that one user may have; a list of more might not fit into Memcached."""
+"""Sessions that one user may have; a longer list might not fit into a store that limits its items."""
 
 
 class Entry(NamedTuple):

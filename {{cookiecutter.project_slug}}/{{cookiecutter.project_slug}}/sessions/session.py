@@ -10,29 +10,19 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from .codec import decode, encode
 from .commit import commit, modify
 from .config import DAY_S
 from .dictionary import Dictionary
-from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, WAITING, Notice, State, life_s
+from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, WAITING, Mark, Notice, State, life_s
 from .store import Store
 from .trips import find
 
 _NOTED_EVERY_S: Final = 60
 _BEGIN_NOTHING: Final = {CREATED, IDLE, PERSISTENT}
 """Our own fields that alone do not begin a session."""
-
-
-class Mark(NamedTuple):
-    """A session's state, and what had changed, at the beginning of a block."""
-
-    id: str | None
-    state: State | None
-    stored: dict[str, bytes]
-    changes: dict[str, bytes | None]
-    outgoing: dict[str, bytes]
 
 
 class Session(Dictionary):
@@ -206,9 +196,8 @@ class Session(Dictionary):
         """Whether something was changed. Raises `TypeError` for a value that cannot be kept."""
         if self.state in (State.MOVED, State.ENDED):
             return True
-        if self.state is State.ALIVE:
-            return bool(self.changes())
-        return bool(self._values.keys() - _BEGIN_NOTHING)
+        is_alive = self.state is State.ALIVE
+        return bool(self.changes() if is_alive else self._values.keys() - _BEGIN_NOTHING)
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
@@ -232,8 +221,8 @@ class Session(Dictionary):
     def restore(self, mark: Mark) -> None:
         """Take back what was changed since, and not saved."""
         self.discard()
-        if self.id == mark.id:
-            self.state = mark.state
+        if self.id == mark.id:  # otherwise it has begun, moved or ended since
+            self.state, self.outgoing = mark.state, {}
             self.replace(mark.stored)
             for name, raw in mark.changes.items():
                 self.set_own(name, None if raw is None else decode(raw))
@@ -287,9 +276,7 @@ class Session(Dictionary):
 
     @abstractmethod
     def drops_if_lost(self) -> bool:
-        """Whether what was changed of a session that has ended is dropped with a line in the log: a
-        GET shows its page all the same. Otherwise `SessionLost` is raised.
-        """
+        """Whether changes of a session that has ended are dropped, as in a GET, or raise."""
 
     @abstractmethod
     def can_set_cookie(self) -> bool:

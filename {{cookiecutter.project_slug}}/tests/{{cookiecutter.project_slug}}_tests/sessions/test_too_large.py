@@ -20,7 +20,7 @@ HALF = "x" * 600
 
 @pytest.fixture(autouse=True)
 def limited(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the store refuse larger records of sessions, as Memcached does those above 1 MiB."""
+    """Let the store refuse larger records of sessions, as some do above 1 MiB."""
     write = store.sessions.write
 
     async def limited(key: str, changes: Any, *args: Any, **options: Any) -> Any:
