@@ -174,7 +174,8 @@ async def _move(session: Session) -> None:
         await _unlist(session, held.get(OWNER), old)
         if any(name.startswith(WAITING) for name in session.stored):
             values = await store.notifications.end(store.key("notice", old), MOVED + new)
-            await _write_notices(session, new, values)
+            if values:
+                await _write_notices(session, new, values)
     except StoreUnavailable as error:
         store.log_outage(error)  # the visitor must get the new cookie all the same
 
@@ -248,21 +249,21 @@ async def _store(
         await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
     labels = [name for name in fields if name.startswith(WAITING)]
     outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in labels}
-    await _write_notices(session, session_id, outgoing)
+    if outgoing:
+        await _write_notices(session, session_id, outgoing)
     if not await put(session, session_id, fields, create=create, stored=stored, notes_use=True):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
-    # Last, as a record that is refused keeps what it had.
-    unwanted = [name.removeprefix(WAITING) for name in labels if fields[name] is None]
-    await _write_notices(session, session_id, dict.fromkeys(unwanted))
+    if unwanted := [name.removeprefix(WAITING) for name in labels if fields[name] is None]:
+        # Last, as a record that is refused keeps what it had.
+        await _write_notices(session, session_id, dict.fromkeys(unwanted))
     return True
 
 
 async def _write_notices(session: Session, session_id: str, values: Changes) -> None:
-    if values:
-        key = session.store.key("notice", session_id)
-        await session.store.notifications.write(key, values, session.ttl_s(), create=True)
+    key = session.store.key("notice", session_id)
+    await session.store.notifications.write(key, values, session.ttl_s(), create=True)
 
 
 async def _unlist(session: Session, owner: bytes | None, session_id: str) -> None:
