@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from ..servers import HOST
 
 Reply = Callable[[list[bytes]], Any]
-"""What a server replies to a command: a function or coroutine function. See `_encoded`."""
+"""Maps a command to the reply, which `_encoded` encodes; a function or coroutine function."""
 SILENCE: Final = object()
 """No reply."""
 
@@ -97,9 +97,9 @@ class Cluster:
         """Each node sends all requests to the other."""
         self.frozen: Scripted | None = None
         self.host: bytes | None = HOST.encode()
-        """What the nodes call their host; a node may not know it."""
+        """The host in replies to CLUSTER SLOTS; empty if the node does not know it."""
         self.other_host = HOST
-        """What a node calls the host of the other when it sends a request there."""
+        """The host in redirects to the other node."""
         self._asking: Scripted | None = None
         self._real = real
         self._is_free = asyncio.Lock()

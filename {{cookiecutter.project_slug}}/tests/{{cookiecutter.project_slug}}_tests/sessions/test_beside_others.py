@@ -1,4 +1,4 @@
-"""What a request only read, or changed alone, beside what others do to the same session meanwhile."""
+"""Requests that change one session at the same time keep each other's changes."""
 
 from __future__ import annotations
 

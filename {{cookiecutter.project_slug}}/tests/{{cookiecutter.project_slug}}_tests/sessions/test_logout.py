@@ -1,4 +1,4 @@
-"""What begins after a logout in the same request, where the store fails in between."""
+"""Logging out and starting a new session in one request, while the store fails in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stays on the list of a user's sessions, what goes, and what an entry says."""
+"""Entries on the list of a user's sessions: when they are removed, and their content."""
 
 from __future__ import annotations
 
