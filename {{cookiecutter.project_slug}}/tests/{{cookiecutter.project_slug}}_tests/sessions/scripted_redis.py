@@ -16,6 +16,7 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from ..servers import HOST
+from .scripted_server import ScriptedServer
 
 Reply = Callable[[list[bytes]], Any]
 """Maps a command to the reply, which `_encoded` encodes; a function or coroutine function."""
@@ -25,29 +26,17 @@ SILENCE: Final = object()
 SLOTS: Final = 16_384
 
 
-class Scripted:
+class Scripted(ScriptedServer):
     """A server that replies what `reply` returns."""
 
     def __init__(self, reply: Reply) -> None:
+        super().__init__()
         self.commands: list[str] = []
         """The names of those that it got."""
         self.accepted = 0
         self.connections = 0
         """How many of those that it has accepted are open."""
-        self.port = 0
         self._reply = reply
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)

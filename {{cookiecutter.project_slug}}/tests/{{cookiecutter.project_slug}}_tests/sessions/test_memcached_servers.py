@@ -17,16 +17,18 @@ from {{cookiecutter.project_slug}}.sessions import SessionTooLarge, StoreUnavail
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
 
 from ..servers import HOST
+from .scripted_server import ScriptedServer
 
 pytestmark = pytest.mark.gen_test
 DAY_S = 24 * 3600
 FULL = b"SERVER_ERROR out of memory storing object"
 
 
-class Scripted:
+class Scripted(ScriptedServer):
     """A memcached that keeps the record written last, and replies what a test says."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.says: bytes | None = b"STORED"
         """The reply to a change; None: it is frozen."""
         self.finds = b""
@@ -35,19 +37,7 @@ class Scripted:
         self._kept = b"", b""
         self.commands: list[list[bytes]] = []
         """The words of each command."""
-        self.connections = self.port = 0
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+        self.connections = 0
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
