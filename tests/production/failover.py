@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -53,6 +53,8 @@ class Losses:
     logouts_undone: int = 0
     last_loss_s: float = 0.0
     """When the last of the acknowledged changes that are lost was made."""
+    failovers: int = 0
+    """How many masters the sentinels made."""
 
 
 @dataclass
@@ -74,7 +76,7 @@ class Crowd:
                 await self.records.write(key, {str(turn): b"1"}, TTL_S, create=True)
                 now = time.monotonic()
                 self.written.append((key, str(turn), now))
-                self.losses.longest_outage_s = max(self.losses.longest_outage_s, now - last)
+                self._note_outage(now - last)
                 self.losses.answered += 1
                 last = now
                 if sessions and turn % 4 == 0:
@@ -83,6 +85,10 @@ class Crowd:
             except StoreUnavailable:
                 self.losses.refused += 1
             await asyncio.sleep(PAUSE_S)
+        self._note_outage(time.monotonic() - last)
+
+    def _note_outage(self, seconds: float) -> None:
+        self.losses.longest_outage_s = max(self.losses.longest_outage_s, seconds)
 
     async def look_back(self, event: float) -> None:
         """Find what was acknowledged and is not there any more."""
@@ -121,6 +127,7 @@ async def losses_of(store: Store, happen: Event) -> Losses:
     await asyncio.gather(*visits)
     await crowd.look_back(event)
     await sessions.close()
+    crowd.losses.failovers = max((each.failovers() for each in store.sentinels), default=0)
     return crowd.losses
 
 
@@ -146,6 +153,18 @@ async def killed(store: Store) -> None:
     await asyncio.sleep(3)
 
 
+async def killed_while_a_sentinel_stalls(store: Store) -> None:
+    """It misses the vote of the two others, and calls another when it is back."""
+    stalling = store.sentinels[1]
+    store.servers[0].kill()
+    await asyncio.sleep(0.9)
+    stalling.freeze()
+    await asyncio.sleep(1.7)
+    stalling.thaw()
+    await _until(lambda: any(map(_is_master, store.servers[1:])), "a new master")
+    await asyncio.sleep(12)
+
+
 async def frozen(store: Store) -> None:
     """For six seconds; then it believes to be the master still."""
     store.servers[0].freeze()
@@ -167,8 +186,11 @@ async def node_replaced(store: Store) -> None:
     replica = next(
         each for each in store.servers[3:] if f"myself,slave {myself}" in each.ask("CLUSTER NODES")
     )
-    assert replica.ask("CLUSTER FAILOVER").startswith("+OK")
-    await _until(lambda: _is_replica(old), "the old master to be a replica")
+    for _ in range(4):  # a replica that is not elected within 5 s gives up, until it is told again
+        assert replica.ask("CLUSTER FAILOVER").startswith("+OK")
+        with suppress(AssertionError):
+            return await _until(lambda: _is_replica(old), "the old master to be a replica", 10)
+    raise AssertionError("the old master is one still")
 
 
 async def slots_moved(store: Store) -> None:
@@ -183,8 +205,8 @@ async def slots_moved(store: Store) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-async def _until(condition: Callable[[], bool], what: str) -> None:
-    await asyncio.to_thread(wait_for, condition, what, 40)
+async def _until(condition: Callable[[], bool], what: str, timeout_s: float = 40) -> None:
+    await asyncio.to_thread(wait_for, condition, what, timeout_s)
 
 
 def _is_master(server: Server) -> bool:
@@ -216,6 +238,11 @@ CASES: Final[dict[str, tuple[Callable[[Path], AbstractContextManager[Store]], Ev
     ),
     "the same, behind `CLIENT PAUSE 20000 WRITE`": (watched_by_sentinels, paused_failover),
     "Sentinel: master killed": (watched_by_sentinels, killed),
+    "the same, a sentinel stalls": (watched_by_sentinels, killed_while_a_sentinel_stalls),
+    "the same, a sentinel stalls, `min-replicas-to-write 1`": (
+        lambda folder: watched_by_sentinels(folder, *CAREFUL),
+        killed_while_a_sentinel_stalls,
+    ),
     "Sentinel: master frozen for 6 s": (watched_by_sentinels, frozen),
     "the same, `min-replicas-to-write 1` ": (
         lambda folder: watched_by_sentinels(folder, *CAREFUL),

@@ -35,10 +35,21 @@ def test_a_planned_failover_loses_nothing_if_the_old_master_takes_no_writes() ->
 def test_a_master_that_is_silent_is_replaced_and_nothing_is_written_to_it_when_it_is_back(
     case: str,
 ) -> None:
-    losses = losses_of(case)
+    for _ in range(4):
+        losses = losses_of(case)
+        # On a busy machine a sentinel may miss the vote and call another, which loses what the
+        # first new master took: the next test.
+        if losses.failovers == 1:
+            break
     assert losses.refused > 0
     assert losses.last_loss_s < 1  # what it had not passed on
     assert losses.longest_outage_s < 10
+
+
+def test_a_second_failover_loses_nothing_if_a_master_that_nobody_follows_takes_no_writes() -> None:
+    losses = losses_of("the same, a sentinel stalls, `min-replicas-to-write 1`")
+    assert (losses.writes_lost, losses.logouts_undone) == (0, 0)
+    assert losses.longest_outage_s < 20  # the first new master learns that it is none
 
 
 @pytest.mark.parametrize("case", ["Cluster: 1,000 slots moved", "Cluster: planned fail-over"])

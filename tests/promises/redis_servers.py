@@ -37,6 +37,11 @@ class Sentinel(Server):
     def knows(self, replica: Server) -> bool:
         return str(replica.port) in self.ask(f"SENTINEL REPLICAS {SERVICE}")
 
+    def failovers(self) -> int:
+        """How many masters were made so far, as this sentinel knows."""
+        said = self.ask(f"SENTINEL MASTER {SERVICE}")
+        return int(said.partition("config-epoch")[2].split()[1])
+
 
 @contextmanager
 def sentinels(
