@@ -119,9 +119,9 @@ def _measure(folder: Path, options: argparse.Namespace) -> list[WorkResult]:
     runs = [_start(command, project, output="exec.log") for project in projects]
     print(f"{len(sample)} faults, seed {options.seed}, at most {timeout_s:.0f} s each", flush=True)
     try:
-        while any(run.poll() is None for run in runs):
-            time.sleep(PROGRESS_S)
-            print(f"{len(_results(projects))} of {len(sample)} tried", flush=True)
+        for run in runs:
+            while _goes_on(run):
+                print(f"{len(_results(projects))} of {len(sample)} tried", flush=True)
     finally:  # when interrupted; a suite under way then ends by itself
         for run in runs:
             run.terminate()
@@ -145,6 +145,15 @@ def _start(command: list[str], project: Path, *, output: str) -> subprocess.Pope
         return subprocess.Popen(
             command, cwd=project, env=environment, stdout=file, stderr=subprocess.STDOUT
         )
+
+
+def _goes_on(run: subprocess.Popen[bytes]) -> bool:
+    """Return whether a run has not ended when it is time to say how far it came."""
+    try:
+        run.wait(PROGRESS_S)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 def sample_of(database: WorkDB, project: Path, size: int, seed: int) -> list[str]:

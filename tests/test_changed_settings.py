@@ -62,8 +62,8 @@ def change(project: Path, **defaults: object) -> None:
     path.write_text(code)
 
 
-def suite(project: Path, *names: str) -> str:
-    """Run the project's tests, or some modules of them; return their last line."""
+def suite(project: Path, names: list[str]) -> str:
+    """Run modules of the project's tests; return their last line."""
     tests = [next(project.glob(f"tests/*/test_{name}.py")) for name in names]
     options = ["-q", "-n", "2", "-p", "no:cacheprovider"]
     done = run(sys.executable, "-m", "pytest", *options, *tests, cwd=project, timeout_s=600)
@@ -77,10 +77,12 @@ def test_a_project_stays_green_when_some_of_them_change(
 ) -> None:
     project = bake()
     change(project, **defaults)
-    assert "passed" in suite(project, *TOUCHED)
+    assert "passed" in suite(project, TOUCHED)
 
 
 def test_a_project_stays_green_when_all_of_them_change(bake: Bake) -> None:
     project = bake(engine="memcached")
     change(project, **TOGETHER)
-    assert "passed" in suite(project)
+    # Those of sessions/ know no settings.py.
+    modules = [module.stem.removeprefix("test_") for module in project.glob("tests/*/test_*.py")]
+    assert "passed" in suite(project, modules)

@@ -155,8 +155,10 @@ def test_a_project_that_was_moved_and_renamed_goes_on(installed: Path, tmp_path:
     (installed / "my_tornado_app").mkdir(parents=True)
     (installed / "my_tornado_app/__init__.py").write_text("raise RuntimeError('the old place')\n")
     try:
+        # Some tests, as it is their start that may fail.
+        some = {"PYTEST_ADDOPTS": "-k 'test_pages or test_cookie'"}
         for command in ("check", "test"):
-            done = run("make", command, cwd=moved, timeout_s=INSTALL_AND_TEST_S)
+            done = run("make", command, cwd=moved, env=some, timeout_s=INSTALL_AND_TEST_S)
             assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
             assert "Installing" not in done.stdout
         with make_run(moved, tmp_path) as started:

@@ -6,7 +6,6 @@ With handler.py the only file that relies on Tornado's insides.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -18,7 +17,7 @@ from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
 
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
-from .record import Mark, State, deliver
+from .record import Mark, State, deliver, renamed
 from .session import Session
 from .store import Store
 from .trips import find
@@ -163,7 +162,7 @@ class SessionManager(Session):
         # Each value under a new field: a reader who came too late for the old one may be about to
         # remove its label, and nobody would find the value again.
         taken = {
-            field if notice.value is None else field[:-8] + secrets.token_hex(4): notice
+            field if notice.value is None else renamed(field): notice
             for field, notice in self.taken.items()
         }
         self.taken = {}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -14,10 +12,8 @@ from tornado.web import RequestHandler
 from .codec import decode, encode
 from .errors import BadRecord
 from .manager import SessionManager
-from .record import WAITING, Notice, State
+from .record import WAITING, Notice, State, new_field
 from .trips import put, refresh
-
-_numbers = itertools.count()
 
 log = logging.getLogger(__package__)
 
@@ -27,11 +23,6 @@ class Message(NamedTuple):
 
     value: Any
     category: str
-
-
-def new_field(now: float) -> str:
-    """Return a notice's field, which sorts by time and is never used again."""
-    return f"{int(now * 1e6):016x}{next(_numbers) & 0xFFFF:04x}{secrets.token_hex(4)}"
 
 
 class NotificationManager:

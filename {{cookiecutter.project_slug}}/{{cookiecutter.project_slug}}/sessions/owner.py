@@ -19,9 +19,8 @@ from typing import Final, NamedTuple
 from .codec import decode_fields, encode
 from .dictionary import Dictionary
 from .errors import BadRecord
-from .notification import new_field
 from .owner_list import Entry, entries_of, owner_key, write_list
-from .record import ENDED, MOVED, USED, Notice, deliver, is_owned
+from .record import ENDED, MOVED, USED, Notice, deliver, is_owned, new_field
 from .session import Session
 from .store import Store, log
 

@@ -6,6 +6,8 @@ label for each that waits, so that a page without any costs no trip to look for 
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -53,6 +55,19 @@ class Notice(NamedTuple):
 
     label: bytes
     value: bytes | None
+
+
+_numbers = itertools.count()
+
+
+def new_field(now: float) -> str:
+    """Return a notice's field, which sorts by time and is never used again."""
+    return renamed(f"{int(now * 1e6):016x}{next(_numbers) & 0xFFFF:04x}")
+
+
+def renamed(field: str) -> str:
+    """Return a new field that sorts where `field` does."""
+    return field[:20] + secrets.token_hex(4)
 
 
 class Mark(NamedTuple):
