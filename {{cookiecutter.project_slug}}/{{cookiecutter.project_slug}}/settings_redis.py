@@ -94,6 +94,9 @@ def _taken_apart(name: str, url: str, port: int, faults: list[str]) -> tuple[lis
     if scheme == "unix" or not separator:
         return [], url
     end = min((rest.find(each) for each in "/?#" if each in rest), default=len(rest))
+    if "@" in rest[end:]:
+        faults.append(f"{name}: write a / in a password as %2F, and other special characters alike")
+        return [], url
     login, at, hosts = rest[:end].rpartition("@")
     nodes: list[Node] = []
     for each in listed(hosts):
@@ -124,6 +127,12 @@ _VARIABLES = (
     ("write 'cluster': True in storage", "write REDIS_CLUSTER=true"),
     ("leave 'cluster' out of storage", "write REDIS_CLUSTER=false"),
     ("or 'sentinel'", "or REDIS_SENTINELS"),
+    ("write 'sentinel' in storage", "write REDIS_SENTINELS"),
+    ("write 'ssl_ca_certs' in storage", "write ?ssl_ca_certs=/path behind REDIS_URL"),
+    (
+        "write 'ssl_certfile' and 'ssl_keyfile' in storage",
+        "write ?ssl_certfile=/path&ssl_keyfile=/path behind REDIS_URL",
+    ),
     ("storage cannot work", "REDIS_URL cannot work"),
     ("storage names a database", "REDIS_URL names a database"),
     ("storage has", "REDIS_URL has"),

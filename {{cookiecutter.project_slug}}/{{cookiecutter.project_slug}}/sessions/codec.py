@@ -60,6 +60,13 @@ def decode(raw: bytes) -> Any:
         raise BadRecord(f"{len(raw)} bytes that are not a MessagePack value: {error}") from None
 
 
+def check_text(what: str, text: object) -> None:
+    """Raise `TypeError` unless `text` is a str that can be kept."""
+    if type(text) is not str:
+        raise TypeError(f"{what} is a str, not {text!r}")
+    encode(text, what)
+
+
 def decode_fields(fields: Mapping[str, bytes]) -> dict[str, Any]:
     """Return the values of a record, by name. Raises `BadRecord` if one cannot be decoded."""
     try:

@@ -249,7 +249,8 @@ async def _store(
         await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
     labels = [name for name in fields if name.startswith(WAITING)]
     outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in labels}
-    if outgoing:
+    waits = not create and any(name.startswith(WAITING) for name in session.stored)
+    if outgoing or waits:  # what waits lives as long as its session
         await _write_notices(session, session_id, outgoing)
     if not await put(session, session_id, fields, create=create, stored=stored, notes_use=True):
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
+from http.cookies import Morsel
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -23,7 +24,7 @@ _Time = Annotated[float, Meta(gt=0, le=10**10)]
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")]
 _Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,100}\Z")]
 _Path = Annotated[str, Meta(pattern=r"^/[!-:<-~]*\Z")]
-_Domain = Annotated[str, Meta(pattern=r"^\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\Z")]
+_Domain = Annotated[str, Meta(pattern=r"^(\.?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+\Z")]
 
 _SECONDS: Final = (_Time, "write seconds, more than 0")
 _LIFETIME: Final = (_Time | None, "write a number above 0, or nothing")
@@ -151,6 +152,11 @@ def _secret_faults(settings: Mapping[str, Any]) -> list[str]:
         return ["cookie_secret is missing: it signs the session's cookie"]
     if not isinstance(secret, str | bytes | Mapping):
         return [f"cookie_secret is of type {type(secret).__name__}: write a str"]
+    try:
+        for key in secret.values() if isinstance(secret, Mapping) else [secret]:
+            _ = key.encode() if isinstance(key, str) else key
+    except UnicodeEncodeError:
+        return ["cookie_secret is not UTF-8: write letters and digits"]
     if isinstance(secret, Mapping):
         if not all(
             type(n) is int and key and isinstance(key, str | bytes) for n, key in secret.items()
@@ -178,10 +184,13 @@ def _cookie(
         faults.append("cookies['samesite'] is 'None' without 'secure': browsers refuse the cookie")
     host_only = secure and path == "/" and domain is None
     name = name or ("__Host-sid" if host_only else "sid")
-    if name.startswith("__Host-") and not host_only:
+    prefix = name.lower()  # browsers read it so
+    if prefix.startswith("__host-") and not host_only:
         faults.append(f"cookie_name {name!r} needs secure, path '/' and no domain: write 'sid'")
-    elif name.startswith("__Secure-") and not secure:
+    elif prefix.startswith(("__secure-", "__http-")) and not secure:
         faults.append(f"cookie_name {name!r} needs secure: write 'sid'")
+    elif prefix in Morsel():
+        faults.append(f"cookie_name {name!r} is the name of a cookie's attribute: write 'sid'")
     days, max_age = valid.get("expires_days"), valid.get("max_age")
     if options.get("expires_days") is not None and options.get("max_age") is not None:
         faults.append("cookies has both 'expires_days' and 'max_age': keep one")

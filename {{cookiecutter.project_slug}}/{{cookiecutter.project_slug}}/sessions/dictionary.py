@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
-from .codec import IMMUTABLE, decode, decode_fields, encode
+from .codec import IMMUTABLE, check_text, decode, decode_fields, encode
 from .engines import Changes
 from .record import OWN, State
 
@@ -111,11 +111,9 @@ class Dictionary(MutableMapping[str, Any]):
         return name, self.pop(name)
 
     @staticmethod
-    def check_name(name: object) -> None:
+    def check_name(name: str) -> None:
         """Raise `TypeError` or `ValueError` unless a handler may use `name`."""
-        if type(name) is not str:
-            raise TypeError(f"the name of a session's value is a str, not {name!r}")
-        encode(name, f"the name {name!r}")
+        check_text("the name of a session's value", name)
         if name.startswith(OWN):
             raise ValueError(f"the name {name!r} begins with {OWN!r}, which is for our own fields")
 

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn, Self
 from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
 
+from .codec import decode
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
 from .record import Mark, State, deliver, renamed
@@ -156,6 +157,20 @@ class SessionManager(Session):
                 self._turns.release()
         if isinstance(error, SessionError):
             self._raise(error)
+
+    def mark(self) -> Mark:
+        """Return what has changed until now, for `restore`."""
+        return Mark(self.id, self.state, self.stored, self.changes(), self.outgoing.copy())
+
+    def restore(self, mark: Mark) -> None:
+        """Take back what was changed since, and not saved."""
+        self.discard()
+        if self.id == mark.id:  # otherwise it has begun, moved or ended since
+            self.state, self.outgoing = mark.state, {}
+            self.replace(mark.stored)
+            for name, raw in mark.changes.items():
+                self.set_own(name, None if raw is None else decode(raw))
+            self.outgoing = mark.outgoing
 
     async def put_back(self) -> None:
         """Return to the store what was taken from it, because the response has failed."""

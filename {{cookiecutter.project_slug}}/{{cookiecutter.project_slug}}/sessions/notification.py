@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from tornado.web import RequestHandler
 
-from .codec import decode, encode
+from .codec import check_text, decode, encode
 from .errors import BadRecord
 from .manager import SessionManager
 from .record import WAITING, Notice, State, new_field
@@ -50,14 +50,14 @@ class NotificationManager:
 
         Raises `TypeError` for a value that could not be given back as it is.
         """
-        if type(name) is not str:
-            raise TypeError(f"the name of a notification is a str, not {name!r}")
+        check_text("the name of a notification", name)
         self._add(value, name, "")
 
     __setitem__ = set
 
     async def get(self, name: str, default: Any = None) -> Any:
         """Return the notification `name` and remove it; `default` if there is none."""
+        check_text("the name of a notification", name)
         async with self._session.saving:
             taken = await self._take(name)
         return taken[-1].value if taken else default
@@ -66,6 +66,7 @@ class NotificationManager:
         """Remove notifications unread. Those that are not there are passed over."""
         self._session.check_open()
         for name in names:
+            check_text("the name of a notification", name)
             for field in self._labels(name):
                 self._session.outgoing.pop(field, None)
                 self._session.set_own(WAITING + field, None)
@@ -75,8 +76,7 @@ class NotificationManager:
 
         Raises `TypeError` for a value that could not be given back as it is.
         """
-        if type(category) is not str:
-            raise TypeError(f"the category of a message is a str, not {category!r}")
+        check_text("the category of a message", category)
         self._add(value, None, category)
 
     async def take(self, category: str | None = None) -> list[Message]:

@@ -5,8 +5,9 @@
     await Owner(Store.of(application), user_id).notify("It is done")  # in a job
 
 The list is one record for each user. A session is on it before it is stored, so that every session
-can be ended; if the store evicts the list, sessions in use put themselves back on it. A new session
-takes off what is over, and ends the oldest where there are `MOST_LISTED`.
+can be ended; if the store evicts the list, sessions put themselves back on it when their use is
+noted, within a minute of use. A new session takes off what is over, and ends the oldest where there
+are `MOST_LISTED`, or more than the store takes.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from .codec import decode_fields, encode
+from .codec import check_text, decode_fields, encode
 from .dictionary import Dictionary
 from .errors import BadRecord
 from .owner_list import Entry, entries_of, owner_key, write_list
-from .record import ENDED, MOVED, USED, Notice, deliver, is_owned, new_field
+from .record import ENDED, MOVED, USED, Notice, check_owner, deliver, is_owned, new_field
 from .session import Session
 from .store import Store, log
 
@@ -46,6 +47,8 @@ class Owner:
     """The sessions of one user. Every method raises `StoreUnavailable`."""
 
     def __init__(self, store: Store, user_id: str | int) -> None:
+        """`user_id` is what `session.owner` was set to. Raises `TypeError` if it cannot be one."""
+        check_owner("the user of Owner()", user_id)
         self._store = store
         self._user_id = user_id
 
@@ -83,8 +86,9 @@ class Owner:
     async def notify(self, value: object, category: str = "info") -> int:
         """Queue a flash message in each of the user's sessions; each shows it once.
 
-        Returns how many there are.
+        Returns how many there are. Raises `SessionTooLarge` if one of them has too many unread.
         """
+        check_text("the category of a message", category)
         label, raw = encode([None, category]), encode(value, "the message")
         notice = {new_field(self._store.clock()): Notice(label, raw)}
         return await self._each(notice, {})
@@ -92,7 +96,8 @@ class Owner:
     async def set(self, name: str, value: object) -> int:
         """Set `name` in each of the user's sessions, from the next request on.
 
-        Returns how many there are. Raises `TypeError` for a value that cannot be kept.
+        Returns how many there are. Raises `TypeError` for a value that cannot be kept, and
+        `SessionTooLarge` if it does not fit into one of them; the others have it.
         """
         Dictionary.check_name(name)
         changes = {name: encode(value, f"session[{name!r}]")}
@@ -101,7 +106,11 @@ class Owner:
     async def _each(self, notices: dict[str, Notice], changes: dict[str, bytes]) -> int:
         listed = await self._entries()
         deliveries = (deliver(self._store, i, notices, changes, self._user_id) for i in listed)
-        return sum(await asyncio.gather(*deliveries))
+        results = await asyncio.gather(*deliveries, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result  # the others have it
+        return sum(map(bool, results))
 
     async def _entries(self) -> dict[str, Entry]:
         key = owner_key(self._store, self._user_id)

@@ -8,9 +8,11 @@ import hashlib
 import math
 from typing import Final, NamedTuple
 
+import msgspec
+
 from .codec import decode, encode
 from .engines import Changes, Snapshot
-from .errors import BadRecord
+from .errors import BadRecord, SessionTooLarge
 from .record import ENDED
 from .store import Store
 
@@ -39,8 +41,8 @@ def entries_of(snapshot: Snapshot | None) -> dict[str, Entry]:
     """Return a list's entries, by session id. What is malformed is left out."""
     found = {}
     for session_id, raw in snapshot.fields.items() if snapshot is not None else ():
-        with contextlib.suppress(BadRecord, TypeError):
-            found[session_id] = Entry(*decode(raw))
+        with contextlib.suppress(BadRecord, msgspec.ValidationError):
+            found[session_id] = msgspec.convert(decode(raw), Entry)
     return found
 
 
@@ -51,15 +53,23 @@ async def enlist(
     ends, so that nobody's list outgrows the store.
     """
     changes: dict[str, bytes | None] = {}
-    if prune:
-        listed = entries_of(await store.sessions.load(owner_key(store, user_id)))
-        listed.pop(session_id, None)
-        over = [i for i, each in listed.items() if each.ends < entry.listed]
-        by_age = sorted(listed.keys() - over, key=lambda each: listed[each].listed)
-        surplus = by_age[: max(0, len(by_age) + 1 - MOST_LISTED)]
-        await asyncio.gather(*(store.sessions.end(store.key("session", i), ENDED) for i in surplus))
-        changes = dict.fromkeys([*surplus, *over])
-    await write_list(store, user_id, {**changes, session_id: encode(list(entry))})
+    most = MOST_LISTED
+    while True:
+        if prune:
+            listed = entries_of(await store.sessions.load(owner_key(store, user_id)))
+            listed.pop(session_id, None)
+            over = [i for i, each in listed.items() if each.ends < entry.listed]
+            by_age = sorted(listed.keys() - over, key=lambda each: listed[each].listed)
+            surplus = by_age[: max(0, len(by_age) + 1 - most)]
+            ends = (store.sessions.end(store.key("session", i), ENDED) for i in surplus)
+            await asyncio.gather(*ends)
+            changes = dict.fromkeys([*surplus, *over])
+        try:
+            return await write_list(store, user_id, {**changes, session_id: encode(list(entry))})
+        except SessionTooLarge:
+            if most < 2:
+                raise
+            prune, most = True, most // 2
 
 
 async def write_list(store: Store, user_id: str | int, changes: Changes) -> None:

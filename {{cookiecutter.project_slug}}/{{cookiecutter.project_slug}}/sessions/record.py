@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from .codec import decode_fields
+from .codec import decode_fields, encode
 from .config import SessionConfig
 from .errors import BadRecord
 from .store import Store
@@ -28,6 +28,8 @@ PERSISTENT: Final = ":persistent"
 """Whether the cookie outlives the browser; absent: as the application's settings say."""
 OWNER: Final = ":owner"
 """The user it belongs to, its handle on the user's list, and since when."""
+BEGIN_NOTHING: Final = {CREATED, IDLE, PERSISTENT}
+"""Those of our own fields that alone do not begin a session."""
 WAITING: Final = ":waiting:"
 """Begins the fields with the labels of waiting notices; the notice's own field follows."""
 
@@ -96,6 +98,13 @@ def life_s(values: Mapping[str, Any], config: SessionConfig, now: float) -> floa
     left_s = idle_s - unused_s if 0 <= unused_s < idle_s else idle_s
     created: float = values[CREATED]
     return min(left_s, created + config.absolute_timeout - now)
+
+
+def check_owner(what: str, user_id: object) -> None:
+    """Raise `TypeError` unless this can be a user's id."""
+    if type(user_id) not in (str, int):
+        raise TypeError(f"{what} is {user_id!r}: write the user's id, a str or an int")
+    encode(user_id, what)
 
 
 async def deliver(

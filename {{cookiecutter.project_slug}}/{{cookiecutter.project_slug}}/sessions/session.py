@@ -12,17 +12,26 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from .codec import decode, encode
 from .commit import commit, modify
 from .config import DAY_S
 from .dictionary import Dictionary
-from .record import CREATED, IDLE, OWNER, PERSISTENT, USED, WAITING, Mark, Notice, State, life_s
+from .record import (
+    BEGIN_NOTHING,
+    CREATED,
+    IDLE,
+    OWNER,
+    PERSISTENT,
+    USED,
+    WAITING,
+    Notice,
+    State,
+    check_owner,
+    life_s,
+)
 from .store import Store
 from .trips import find
 
 _NOTED_EVERY_S: Final = 60
-_BEGIN_NOTHING: Final = {CREATED, IDLE, PERSISTENT}
-"""Our own fields that alone do not begin a session."""
 
 
 class Session(Dictionary):
@@ -104,9 +113,8 @@ class Session(Dictionary):
 
     @owner.setter
     def owner(self, user_id: str | int | None) -> None:
-        if user_id is not None and type(user_id) not in (str, int):
-            raise TypeError(f"session.owner is {user_id!r}: write the user's id, a str or an int")
-        encode(user_id, "session.owner")
+        if user_id is not None:
+            check_owner("session.owner", user_id)
         self.check_writable()
         if user_id != self.owner:
             listed = [user_id, secrets.token_urlsafe(9), self.store.clock()]
@@ -118,6 +126,8 @@ class Session(Dictionary):
         `persistent`: whether its cookie outlives the browser. None: as the settings say. Raises
         `ValueError` for a limit that cannot be kept: nothing outlives `absolute_timeout`.
         """
+        if type(persistent) not in (bool, type(None)):
+            raise TypeError(f"persistent={persistent!r}: write True, False or None")
         longest = self.store.config.absolute_timeout
         if idle_s is not None and not (type(idle_s) in (int, float) and 1 <= idle_s <= longest):
             raise ValueError(
@@ -179,11 +189,10 @@ class Session(Dictionary):
         """
         self.check_loaded()
         async with self.saving:
-            moves = self.state is State.MOVED  # what was asked for safety's sake is not taken back
-            found = None
+            found, moves = None, self.state is State.MOVED
             if self.id is not None and self.state is not State.ENDED:
                 found = await find(self, self.id)
-                alive = State.MOVED if moves else State.ALIVE
+                alive = State.MOVED if moves else State.ALIVE  # asked for safety's sake: it stays
                 self.state = alive if found is State.ALIVE else State.LOST
             if found is not State.ALIVE:
                 self.forget()
@@ -197,7 +206,7 @@ class Session(Dictionary):
         if self.state in (State.MOVED, State.ENDED):
             return True
         is_alive = self.state is State.ALIVE
-        return bool(self.changes() if is_alive else self._values.keys() - _BEGIN_NOTHING)
+        return bool(self.changes() if is_alive else self._values.keys() - BEGIN_NOTHING)
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
@@ -213,20 +222,6 @@ class Session(Dictionary):
             self.state = State.ALIVE
         self.outgoing = {}
         self.replace(self.stored)
-
-    def mark(self) -> Mark:
-        """Return what has changed until now, for `restore`."""
-        return Mark(self.id, self.state, self.stored, self.changes(), self.outgoing.copy())
-
-    def restore(self, mark: Mark) -> None:
-        """Take back what was changed since, and not saved."""
-        self.discard()
-        if self.id == mark.id:  # otherwise it has begun, moved or ended since
-            self.state, self.outgoing = mark.state, {}
-            self.replace(mark.stored)
-            for name, raw in mark.changes.items():
-                self.set_own(name, None if raw is None else decode(raw))
-            self.outgoing = mark.outgoing
 
     def forget(self) -> None:
         """Reset to an empty session with no pending changes; outgoing notices stay."""

@@ -90,12 +90,26 @@ def test_what_works_is_accepted_and_the_address_has_no_password(
         ({"sentinel": {"service": "mine", "nodes": NODES, "oops": 1}}, ["'sentinel'"]),
         (
             {"sentinel": {"service": "mine", "nodes": NODES, "options": {"socket_timeout": 1}}},
-            ["storage cannot work", "socket_timeout"],
+            ["'socket_timeout'", "storage_timeout"],
         ),
         (
             {"sentinel": {"service": "mine", "nodes": NODES, "options": {"pasword": "x"}}},
-            ["storage cannot work", "pasword"],
+            ["'pasword'", "'password'"],
         ),
+        (
+            {"sentinel": {"service": "mine", "nodes": NODES, "options": {"protocol": 7}}},
+            ["'sentinel'", "'protocol'", "2 or 3"],
+        ),
+        ({"sentinel": {"service": "mine", "nodes": NODES}, "port": 6380}, ["'port'"]),
+        ({"host": "localhost:6380"}, ["'host'", "'port'"]),
+        ({"host": "my store"}, ["'host'"]),
+        ({"password": "half \ud800"}, ["'password'"]),
+        ({"client_name": "my app"}, ["'client_name'", "blanks"]),
+        ({"unix_socket_path": "/run/redis.sock", "ssl": True}, ["TLS"]),
+        ({"unix_socket_path": "/run/redis.sock", "port": 6380}, ["'port'"]),
+        ({"url": "unix://"}, ["no socket"]),
+        ({"url": "redis://store?host=other"}, ["'host'", "question mark"]),
+        ({"url": "redis://store/1?db=2"}, ["two databases"]),
         ({"sentinel": {"service": "mine", "nodes": []}}, ["'sentinel'", "6379"]),
         ({"sentinel": {"service": "mine", "nodes": [("one", 65536)]}}, ["'sentinel'", "6379"]),
         ({"sentinel": {"service": "", "nodes": NODES}}, ["'sentinel'", "'mymaster'"]),
@@ -213,3 +227,18 @@ async def test_sessions_and_notifications_are_in_their_databases(
         await records.close()
         async with Redis(**storage, db=database) as client:
             assert await client.exists(f"{key}:{role}") == 1
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"url": "redis://:p/secret@store:6379/0"},
+        {"host": "redis://:secret@store"},
+        {"sentinel": {"service": "mine", "nodes": ["one:1"], "options": {"password": "secret"}}},
+        {"credential_provider": ("user", "secret")},
+    ],
+)
+def test_what_is_refused_shows_no_password(storage: dict[str, Any]) -> None:
+    faults = FAULTS(storage)
+    assert faults
+    assert "secret" not in "".join(faults)

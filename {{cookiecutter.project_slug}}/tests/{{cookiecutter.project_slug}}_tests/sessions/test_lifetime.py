@@ -185,6 +185,17 @@ async def test_a_life_that_cannot_be_kept_is_refused_at_once(
     assert (page.status, page.set_cookies) == (200, [])
 
 
+@pytest.mark.parametrize("persistent", [0, 1, "no", [True]], ids=str)
+async def test_whether_the_cookie_stays_is_true_or_false(
+    make_browser: MakeBrowser, persistent: Any
+) -> None:
+    def does(handler: Script) -> None:
+        with pytest.raises(TypeError, match="write True, False or None"):
+            handler.session.expire(persistent=persistent)
+
+    assert (await run(make_browser(), does)).status == 200
+
+
 @pytest.mark.parametrize("days", [0, -1, 10**6, 31, float("nan")])
 async def test_remember_refuses_what_the_store_would_not_keep(
     make_browser: MakeBrowser, days: float

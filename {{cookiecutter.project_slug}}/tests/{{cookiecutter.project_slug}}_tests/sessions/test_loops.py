@@ -8,10 +8,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application
+
+from {{cookiecutter.project_slug}}.sessions import ConfigurationError, Store
 
 from .conftest import COOKIE_SECRET, Browser, Script, run, send, value_of
 
@@ -107,3 +110,12 @@ def test_a_fork_after_the_first_request_serves_on_connections_of_its_own(
         assert await value_of(browser, "count") in (2, 3)  # both began with what they had loaded
 
     asyncio.run(serve(app, browsers, check))
+
+
+def test_records_in_memory_are_refused_to_one_of_several_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They begin in each process when Tornado has forked before the store was opened."""
+    monkeypatch.setattr("tornado.process._task_id", 1)
+    with pytest.raises(ConfigurationError, match="one process"):
+        Store({"pycket": {"engine": "memory"}, "cookie_secret": COOKIE_SECRET})

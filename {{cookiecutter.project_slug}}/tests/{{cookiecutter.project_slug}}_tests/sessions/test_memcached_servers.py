@@ -180,6 +180,20 @@ async def test_a_life_of_more_than_30_days_is_given_as_a_date(
         assert server.commands[-1][3] == b"%d" % (1_000_000_001 + 30 * DAY_S)
 
 
+async def test_a_life_until_after_2038_ends_at_the_last_date_that_memcached_knows() -> None:
+    async with served(1) as (records, (server,)):
+        await records.write("key", {"a": b"1"}, 15 * 365 * DAY_S, create=True)
+        assert server.commands[-1][3] == b"2147483647"
+
+
+@pytest.mark.parametrize("says", [b"ERROR", b"CLIENT_ERROR unauthenticated", b"-ERR unknown"])
+async def test_what_is_no_reply_of_memcached_is_shown(says: bytes) -> None:
+    async with served(1) as (records, (server,)):
+        server.says = says
+        with pytest.raises(StoreUnavailable, match=f"(?s)answers.*{says.decode()}.*is it memcached"):
+            await records.write("key", {"a": b"1"}, 60, create=True)
+
+
 @pytest.mark.parametrize("says", [FULL, b"SERVER_ERROR something else"])
 async def test_a_server_that_refuses_a_change_is_an_error_with_its_words(says: bytes) -> None:
     async with served(1) as (records, (server,)):

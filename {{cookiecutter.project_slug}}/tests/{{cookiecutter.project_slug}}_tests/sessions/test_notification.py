@@ -366,6 +366,28 @@ async def test_a_value_that_would_not_come_back_is_refused_where_it_is_set(
     assert (await make_browser().get("/")).status == 200
 
 
+@pytest.mark.parametrize("name", [None, 5, b"a"])
+async def test_a_name_that_is_no_text_is_refused_and_takes_no_message(
+    make_browser: MakeBrowser, name: Any
+) -> None:
+    browser = make_browser()
+    await _add(browser, "waits")
+
+    async def refuse(handler: Script) -> None:
+        with pytest.raises(TypeError, match="name of a notification"):
+            await handler.notifications.get(name)
+        with pytest.raises(TypeError, match="name of a notification"):
+            handler.notifications.delete(name)
+        with pytest.raises(TypeError, match="name of a notification"):
+            handler.notifications.set(name, "value")
+        with pytest.raises(TypeError, match="category"):
+            handler.notifications.add("value", name)
+        handler.write(str([each.value for each in await handler.notifications.take()]))
+
+    Script.does = staticmethod(refuse)
+    assert (await browser.get("/")).text == "['waits']"
+
+
 async def test_the_manager_works_without_the_mixin(make_browser: MakeBrowser) -> None:
     browser = make_browser()
     assert [(await browser.get("/plain")).text for _ in range(3)] == ["0", "1", "2"]

@@ -50,6 +50,17 @@ async def messages(browser: Browser) -> list[Any]:
     return seen
 
 
+@pytest.mark.parametrize("user_id", [None, 7.0, b"7", (7,), True, "\ud800"], ids=repr)
+async def test_what_cannot_be_a_users_id_is_refused(store: Store, user_id: Any) -> None:
+    with pytest.raises(TypeError, match="Owner"):
+        Owner(store, user_id)
+
+
+async def test_the_category_of_a_message_is_a_str(ada: Owner) -> None:
+    with pytest.raises(TypeError, match="category"):
+        await ada.notify("hello", [])  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def ada(store: Store) -> Owner:
     return Owner(store, "ada")

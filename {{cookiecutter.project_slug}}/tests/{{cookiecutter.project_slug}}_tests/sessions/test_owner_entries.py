@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
+from {{cookiecutter.project_slug}}.sessions.codec import encode
 from {{cookiecutter.project_slug}}.sessions.owner_list import owner_key
 
 from .conftest import Browser, Clock, MakeBrowser, Script, run
@@ -91,7 +92,10 @@ async def test_moments_are_in_utc(ada: Owner, make_browser: MakeBrowser, clock: 
         assert 0 <= (now - moment).total_seconds() < 5
 
 
-@pytest.mark.parametrize("entry", [b"", b"\xc1", b"\x01", b"\x90", b"\x91\x01"])
+@pytest.mark.parametrize(
+    "entry",
+    [b"", b"\xc1", b"\x01", b"\x90", b"\x91\x01", encode("abcde"), encode([5, 6, 7, "x", "y"])],
+)
 async def test_an_entry_that_is_none_of_ours_is_passed_over(
     ada: Owner, store: Store, make_browser: MakeBrowser, entry: bytes
 ) -> None:
@@ -99,4 +103,5 @@ async def test_an_entry_that_is_none_of_ours_is_passed_over(
     changes = {"0" * 64: entry}
     await store.sessions.write(owner_key(store, "ada"), changes, 60, create=False)
     assert len(await ada.sessions()) == 1
-    assert await ada.end_all() == 1
+    await login(make_browser())
+    assert await ada.end_all() == 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions import Owner, Store, owner_list
+from {{cookiecutter.project_slug}}.sessions import Owner, SessionTooLarge, Store, owner_list
 
 from .conftest import (
     ON_MEMORY,
@@ -117,6 +117,32 @@ async def test_a_login_ends_the_oldest_of_too_many_sessions(
         clock.advance(1)
     assert [await is_in(browser) for browser in browsers] == [False, True, True, True]
     assert await entries_of(store) == len(await ada.sessions()) == 3
+
+
+async def test_a_login_ends_old_sessions_where_the_list_outgrows_the_store(
+    ada: Owner,
+    make_browser: MakeBrowser,
+    store: Store,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write, listed = store.sessions.write, owner_list.owner_key(store, "ada")
+
+    async def limited(key: str, changes: Any, *args: Any, **options: Any) -> Any:
+        if key == listed:
+            found = await store.sessions.load(key)
+            after = {**(found.fields if found is not None else {}), **changes}
+            if (count := sum(raw is not None for raw in after.values())) > 2:
+                raise SessionTooLarge(count, 2)
+        return await write(key, changes, *args, **options)
+
+    monkeypatch.setattr(store.sessions, "write", limited)
+    browsers = [make_browser(clock=clock) for _ in range(4)]
+    for browser in browsers:
+        await login(browser)
+        clock.advance(1)
+    assert [await is_in(browser) for browser in browsers] == [False, False, True, True]
+    assert await ada.end_all() == 2
 
 
 @ON_MEMORY

@@ -9,7 +9,7 @@ import pytest
 
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
 
-from .conftest import Clock, MakeBrowser, Script, run, value_of
+from .conftest import ON_MEMORY, Clock, MakeBrowser, Script, messages_of, run, value_of
 
 pytestmark = pytest.mark.gen_test
 DAY_S = 24 * 3600
@@ -72,6 +72,23 @@ async def test_a_record_lives_no_longer_than_what_is_left_of_the_absolute_limit(
     assert [*lives["session"], *lives["notice"]] == pytest.approx([100] * 3, abs=2)
     cookie = browser.session_cookie
     assert cookie is not None and cookie.expires == pytest.approx(clock() + 100, abs=2)
+
+
+@ON_MEMORY
+@pytest.mark.parametrize("lengthens", ["use", "a longer life"])
+async def test_a_message_waits_as_long_as_its_session_lives(
+    make_browser: MakeBrowser, clock: Clock, lengthens: str
+) -> None:
+    browser = make_browser(clock=clock)
+    await run(browser, tell)
+    if lengthens == "use":
+        for _ in range(30):
+            clock.advance(3600)
+            await run(browser, lambda handler: handler.write("no look for messages"))
+    else:
+        await run(browser, lambda handler: handler.session.remember(20))
+        clock.advance(3 * DAY_S)
+    assert await messages_of(browser) == ["hello"]
 
 
 async def test_a_session_with_less_than_a_second_left_is_written_for_one(

@@ -84,3 +84,19 @@ async def test_a_user_whose_login_was_refused_does_not_reach_the_session(
     assert await value_of(browser, "plan") == "absent"
     if owner is not None:
         assert len(await Owner(store, owner).sessions()) == 1
+
+
+async def test_a_message_that_fits_into_one_session_and_not_into_another_reaches_the_first(
+    make_browser: MakeBrowser, store: Store
+) -> None:
+    def login(handler: Script) -> None:
+        handler.session.owner = "ada"
+
+    full, roomy = make_browser(), make_browser()
+    for browser in (full, roomy):
+        await run(browser, login)
+    await run(full, lambda handler: handler.session.set("much", "x" * 700))
+    with pytest.raises(SessionTooLarge):
+        await Owner(store, "ada").set("more", HALF)
+    assert await value_of(roomy, "more") == HALF
+    assert await value_of(full, "more") == "absent"

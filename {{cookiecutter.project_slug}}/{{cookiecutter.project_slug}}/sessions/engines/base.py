@@ -194,10 +194,14 @@ def unknown_names(where: str, given: Iterable[str], known: Iterable[str]) -> lis
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Return whether a setting has this type, as msgspec checks it: a bool is not an int."""
+    """Return whether a setting has this type, as msgspec checks it: a bool is not an int. Text must
+    be UTF-8, as it is sent.
+    """
     try:
         msgspec.convert(value, kind)
-    except msgspec.ValidationError:
+        if isinstance(value, str):
+            value.encode()
+    except (msgspec.ValidationError, UnicodeEncodeError):
         return False
     return True
 

@@ -41,6 +41,8 @@ _ITEM_BYTES: Final = 1024 * 1024
 _HEADER_BYTES: Final = 512
 _RELATIVE_S: Final = 30 * 24 * 60 * 60
 """memcached reads a longer time to live as a date."""
+_LAST_DATE: Final = 2**31 - 1
+"""memcached takes a later date for one that is past."""
 _PLAIN: Final = re.compile(r"[!-~]{1,250}")
 _DEFAULT: Final = ("localhost:11211",)
 _SERVER: Final = (
@@ -92,7 +94,7 @@ class MemcachedEngine(Engine):
                 faults.append(f"storage['servers'] names {name!r} twice: {larger}")
             names.add(name)
         most = storage.get("max_item_bytes", _ITEM_BYTES)
-        if type(most) is not int or most <= _HEADER_BYTES:
+        if type(most) is not int or most < 1024:
             faults.append(
                 f"storage['max_item_bytes'] is {most!r}: write what memcached's -I says, in bytes"
             )
@@ -237,7 +239,7 @@ def _found(item: Item) -> _Found:
 def _exptime(ttl: float) -> int:
     """Return a time to live as memcached takes it, never shorter than `ttl` seconds."""
     seconds = math.floor(ttl) + 1  # its clock ticks once a second
-    return seconds if seconds <= _RELATIVE_S else math.floor(time.time()) + seconds
+    return seconds if seconds <= _RELATIVE_S else min(math.floor(time.time()) + seconds, _LAST_DATE)
 
 
 def _name(key: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +27,7 @@ _LINES: Final = {
     "add": (b"STORED", b"NOT_STORED", b"SERVER_ERROR"),
     "cas": (b"STORED", b"EXISTS", b"NOT_FOUND", b"SERVER_ERROR"),
 }
+_ALL_LINES: Final = tuple(line for lines in _LINES.values() for line in lines)
 _END: Final = b"\r\nEND\r\n"
 """What follows an item's value."""
 
@@ -50,9 +52,11 @@ class Server(NamedTuple):
 def parsed(server: Any) -> Server:
     """Return a server as python-memcached reads it. Raises `ValueError` if it cannot be one."""
     given, weight = server if isinstance(server, list | tuple) else (server, 1)
-    if not isinstance(given, str) or type(weight) is not int or weight < 1:
+    if not isinstance(given, str) or type(weight) is not int or not 1 <= weight < 2**31:
         raise ValueError(server)
-    host = memcache.Client([(given, weight)]).servers[0]
+    if given.startswith("/") or re.search(r"[\s@]", given):
+        raise ValueError(server)
+    host = memcache.Client([given]).servers[0]
     if isinstance(host.address, str):
         name, port = host.address, 1
     else:
@@ -112,6 +116,8 @@ class MemcachedConnection(Connection):
         verb, name = question
         if isinstance(reply, Item):
             return verb.startswith("g") and reply.name == name
+        if not reply.startswith(_ALL_LINES):
+            raise ValueError(f"it answers {reply[:60]!r}: is it memcached, without passwords (-Y)?")
         return reply.startswith(_LINES[verb])
 
     def _parse(self) -> Item | bytes | None:

@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
+from tornado.process import task_id
+
 from ..errors import ConfigurationError
 from .base import TOMBSTONE_S, Changes, Engine, Fields, Snapshot, updated
 
 _SWEEP_EVERY_S: Final = 60
+_ONE_PROCESS: Final = "the memory engine serves one process: choose an engine with a server"
 
 
 class MemoryEngine(Engine):
@@ -36,6 +39,8 @@ class MemoryEngine(Engine):
 
     @classmethod
     def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> MemoryEngine:
+        if task_id() is not None:
+            raise ConfigurationError([_ONE_PROCESS])
         return cls()
 
     async def load(self, key: str) -> Snapshot | None:
@@ -76,9 +81,7 @@ class MemoryEngine(Engine):
 
     def _find(self, key: str) -> Snapshot | None:
         if os.getpid() != self._process:
-            raise ConfigurationError(
-                ["the memory engine serves one process: choose an engine with a server"]
-            )
+            raise ConfigurationError([_ONE_PROCESS])
         now = self.clock()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_EVERY_S

@@ -131,11 +131,18 @@ async def first(attempts: Iterable[Coroutine[Any, Any, T]]) -> T:
     raise failed
 
 
-_PERMIT: Final = "permit the user: +@hash +@scripting +type +del +pexpire +select ~*"
+_PERMIT: Final = (
+    "permit the user: +@hash +@scripting +type +del +pexpire +select +client|setname ~*"
+)
 _CAUSES: Final = (
     # what Redis or redis-py says: what it means, and what to do. The first one in a text counts;
     # those that show a name of the settings come first, since a host may be called EVAL.
     ("No master found", "no sentinel knows a master", "correct 'sentinel' in storage, or wait"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not trusted",
+        "write 'ssl_ca_certs' in storage, and the host that the certificate names",
+    ),
     ("connecting to", "it is not there", "start redis-server, or correct the address in storage"),
     ("NOAUTH", "it wants a password", "write 'password' in storage, and 'username' if need be"),
     ("WRONGPASS", "it refuses the password", "correct 'username' and 'password' in storage"),
@@ -144,7 +151,13 @@ _CAUSES: Final = (
     ("no password is set", "it has no password, and storage has one", "leave 'password' out"),
     ("HELLO", "it refuses HELLO, as Redis before 6 does", "write 'protocol': 2 in storage"),
     ("NOPROTO", "it refuses HELLO 3", "write 'protocol': 2 in storage"),
-    ("DB index", "it has no such database", "write 'db_notifications': 0 in storage"),
+    (
+        "DB index",
+        "it has no such database",
+        "write 'db_notifications': 0 in storage",
+    ),
+    ("unknown command 'SELECT'", "it is a sentinel", "write 'sentinel' in storage"),
+    ("unknown command 'HGETALL'", "it is a sentinel", "write 'sentinel' in storage"),
     ("SELECT is not allowed", "it is a cluster", "write 'cluster': True in storage"),
     ("MOVED", "it is a cluster", "write 'cluster': True in storage"),
     ("cluster support disabled", "it is not a cluster", "leave 'cluster' out of storage"),
@@ -158,6 +171,12 @@ _CAUSES: Final = (
     ("MISCONF", "it cannot write to its disk", "free its disk, see its log"),
     ("max number of clients", "it hung up: too many clients", "raise its maxclients"),
     ("Connection lost", "it hung up", "see its log: TLS missing, or maxclients reached"),
+    (
+        "certificate required",
+        "it wants a certificate",
+        "write 'ssl_certfile' and 'ssl_keyfile' in storage",
+    ),
+    ("reset by peer", "it hung up", "see its log: TLS missing, or maxclients reached"),
     ("closed by server", "it hung up", "see its log: TLS missing, or maxclients reached"),
     ("CLUSTERDOWN", "the cluster is down", "see CLUSTER INFO; it may be failing over"),
 )

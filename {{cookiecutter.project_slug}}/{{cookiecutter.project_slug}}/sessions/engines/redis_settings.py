@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,8 +22,9 @@ _SSL: Final = [name for name in inspect.signature(SSLConnection).parameters if n
 
 _Text = Annotated[str, Meta(min_length=1)]
 _Port = Annotated[int, Meta(gt=0, lt=65536)]
-_Number = Annotated[int, Meta(ge=0)]
-_Nodes = Annotated[list[tuple[_Text, _Port]], Meta(min_length=1)]
+_Host = Annotated[str, Meta(pattern=r"^([^\s/@:]+|[^\s/@:]*:[^\s/@]*:[^\s/@]*)\Z")]
+_Number = Annotated[int, Meta(ge=0, lt=2**31)]
+_Nodes = Annotated[list[tuple[_Host, _Port]], Meta(min_length=1)]
 
 
 class _Sentinel(Struct, forbid_unknown_fields=True):
@@ -35,7 +36,7 @@ class _Sentinel(Struct, forbid_unknown_fields=True):
 _NODES: Final = "[('host1', 6379), ('host2', 6379)]"
 _KNOWN: Final[dict[str, tuple[Any, str]]] = {
     # name: what it must be, and how to write it
-    "host": (_Text, "'localhost'"),
+    "host": (_Host, "'localhost', and its port in 'port'"),
     "port": (_Port, "6379"),
     "username": (_Text, "a text"),
     "password": (_Text, "a text"),
@@ -44,7 +45,7 @@ _KNOWN: Final[dict[str, tuple[Any, str]]] = {
     "db_sessions": (_Number, "0"),
     "db_notifications": (_Number, "1"),
     "ssl": (bool, "True or False"),
-    "client_name": (_Text, "a name"),
+    "client_name": (Annotated[str, Meta(pattern=r"^[!-~]+\Z")], "a name without blanks"),
     "credential_provider": (CredentialProvider, "redis-py's kind"),
     "protocol": (Literal[2, 3], "2 or 3"),
     "cluster": (bool, "True or False"),
@@ -52,10 +53,16 @@ _KNOWN: Final[dict[str, tuple[Any, str]]] = {
     "sentinel": (
         _Sentinel,
         "{'service': 'mymaster', 'nodes': " + _NODES + "}, and in 'options' what the sentinels' "
-        "connections need: username, password, ssl",
+        "connections need: username, password, ssl, protocol",
     ),
     **dict.fromkeys(_SSL, (Any, "")),
 }
+
+_LOGIN: Final = (
+    *("username", "password", "credential_provider", "client_name", "protocol", "ssl"),
+    *_SSL,
+)
+"""What the connections to sentinels may need, too."""
 
 _TIMEOUT: Final = "storage_timeout, beside storage, bounds every call: set that"
 _RETRY: Final = "nothing that changes a record is sent twice, and reads are repeated as it is"
@@ -106,10 +113,13 @@ def faults(storage: Mapping[str, Any]) -> list[str]:
         found += wrong
         options = options if wrong else flat(storage)
     for name, value in options.items():
-        kind, example = _KNOWN.get(name, (Any, ""))
-        if not fits(value, kind):
-            shown = type(value).__name__ if name in ("password", "url") else repr(value)
-            found.append(f"storage[{name!r}] is {shown}: write {example}")
+        found += _misfits("storage", name, value)
+    if found:
+        return found
+    if options.get("sentinel"):
+        where, own = "storage['sentinel']['options']", options["sentinel"].get("options", {})
+        found = _unknown(where, own, _LOGIN)
+        found += [fault for name, value in own.items() for fault in _misfits(where, name, value)]
     if found:
         return found
     found = [
@@ -130,17 +140,30 @@ _DATABASES: Final = ("db", "db_sessions", "db_notifications")
 _APART: Final = {
     ("sentinel", "cluster"): "a server has one of them: keep that one",
     ("sentinel", "host"): "Sentinel says where the server is: leave the host out",
+    ("sentinel", "port"): "Sentinel says where the server is: leave the port out",
     ("sentinel", "unix_socket_path"): "Sentinel says where the server is: leave the socket out",
     ("cluster", "unix_socket_path"): "the nodes of a cluster are reached by host and port",
     ("host", "unix_socket_path"): "keep the one that leads to the server",
+    ("port", "unix_socket_path"): "keep the one that leads to the server",
+    ("ssl", "unix_socket_path"): "TLS is for host and port: leave 'ssl' out",
     ("nodes", "host"): "write all hosts in 'nodes'",
+    ("nodes", "port"): "write all hosts and their ports in 'nodes'",
     ("credential_provider", "password"): "keep the one that knows the password",
 }
 
 
-def _unknown(where: str, names: Mapping[str, Any]) -> list[str]:
+def _unknown(where: str, names: Mapping[str, Any], known: Iterable[str] = _KNOWN) -> list[str]:
     idle = [f"{where} has {n!r}, in vain: {_NO_EFFECT[n]}" for n in names if n in _NO_EFFECT]
-    return idle + unknown_names(where, [n for n in names if n not in _NO_EFFECT], _KNOWN)
+    return idle + unknown_names(where, [n for n in names if n not in _NO_EFFECT], known)
+
+
+def _misfits(where: str, name: str, value: Any) -> list[str]:
+    kind, example = _KNOWN.get(name, (Any, ""))
+    if fits(value, kind):
+        return []
+    hides = name in ("password", "url", "sentinel", "credential_provider") or "@" in repr(value)
+    shown = f"of type {type(value).__name__}" if hides else repr(value)
+    return [f"{where}[{name!r}] is {shown}: write {example}"]
 
 
 def _url_faults(storage: Mapping[str, Any]) -> list[str]:
@@ -148,13 +171,25 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
     where, url = "storage['url']", storage["url"]
     try:
         parts = urlsplit(url)
-        query = {name: value for name, value in parse_qs(parts.query).items() if name != "db"}
-        found = _unknown(where, query)
+        query = parse_qs(parts.query, keep_blank_values=True)
+        found = _unknown(where, {name: value for name, value in query.items() if name != "db"})
+        found += [
+            f"{where} has {name!r} after the question mark: {_KNOWN['url'][1]} is the form"
+            for name in query.keys() & {"host", "port", "username", "password"}
+        ]
         database = parts.path.strip("/") if parts.scheme != "unix" else ""
         if parts.scheme not in ("redis", "rediss", "unix"):
             found.append(f"{where} begins with {parts.scheme!r}: write {_KNOWN['url'][1]}")
         elif database and not database.isdecimal():
-            found.append(f"{where} names the database {database!r}: write a number such as /0")
+            shown = "" if "@" in url.rpartition("://")[2].partition("/")[2] else f" {database!r}"
+            found.append(
+                f"{where} names the database{shown}: write a number such as /0, and a / in "
+                "a password as %2F"
+            )
+        elif parts.scheme == "unix" and not parts.path:
+            found.append(f"{where} names no socket: write unix:///path")
+        elif database and "db" in query:
+            found.append(f"{where} names two databases: keep one")
         elif parts.port == 0:
             raise ValueError
         elif not found:
@@ -179,6 +214,6 @@ def _refusals(options: Mapping[str, Any]) -> list[str]:
             connection.ssl_context.get()
         if options.get("sentinel"):
             Sentinels(options["sentinel"], timeout_s=1)
-    except (RedisError, OSError, ValueError, TypeError) as error:
+    except (RedisError, OSError, ValueError, TypeError, AttributeError) as error:
         return [f"storage cannot work: {error}"]
     return []
