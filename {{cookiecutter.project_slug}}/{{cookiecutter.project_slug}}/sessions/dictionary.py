@@ -16,6 +16,12 @@ class Dictionary(MutableMapping[str, Any]):
 
     state: State | None = None
     """None until it is loaded."""
+    unloaded = (
+        ". In a handler with the mixins, its prepare() must `await super().prepare()` first, and a "
+        "base class whose prepare() reads it needs the mixins among its own bases; in a handler "
+        "without, use `async with SessionManager(self) as session:`"
+    )
+    """Why, or what to write, where nothing was loaded."""
     closed = ""
     """Why nothing can be changed any more; "" while it can."""
 
@@ -31,12 +37,7 @@ class Dictionary(MutableMapping[str, Any]):
     def check_loaded(self) -> None:
         """Raise `RuntimeError` if there is nothing to read yet."""
         if self.state is None:
-            raise RuntimeError(
-                "the session is not loaded. In a handler with the mixins, its prepare() must "
-                "`await super().prepare()` first, and a base class whose prepare() reads it needs "
-                "the mixins among its own bases; in a handler without, use "
-                "`async with SessionManager(self) as session:`"
-            )
+            raise RuntimeError(f"the session is not loaded{self.unloaded}")
 
     def check_open(self) -> None:
         """Raise `RuntimeError` if a change could not be saved any more."""

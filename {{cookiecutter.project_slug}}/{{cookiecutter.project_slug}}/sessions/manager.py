@@ -1,6 +1,6 @@
 """The session of one request: made from its headers, used in a block, told to the browser.
 
-With handler.py the only file that relies on Tornado's insides.
+With handler.py and body.py the only file that relies on Tornado's insides.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .errors import SessionError, StoreUnavailable
 from .record import Mark, State, deliver, renamed
 from .session import Session
 from .store import Store
-from .trips import find
+from .trips import find, refresh
 
 CLOSED: Final = (
     "the response has been given: what the session changes now would be lost. Change it before "
     "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
 )
-_ATTRIBUTE: Final = "_session_manager"
+_ATTRIBUTE: Final = "_request_session"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 WEBSOCKET_OPENS: Final = 101
 """The status of a response that is given while the handler goes on."""
@@ -70,10 +70,14 @@ class SessionManager(Session):
         # The handler has the session. If the session had the handler too, only the garbage
         # collector could free them.
         self._handler = weakref.ref(handler)
-        self._has_mixins = hasattr(handler, "_held")
+        self._has_mixins = hasattr(type(handler), _ATTRIBUTE)
         self.varies = not self._has_mixins
         """Whether the response depends on the session."""
         self._in_request = True
+        self.held: dict[str, Any] | None = None
+        """The response that waits for the store, as it was when the handler gave it."""
+        self.leaves: asyncio.Future[None] | None = None
+        """Set when a response that was held is handed to Tornado."""
         self.block: object = None
         """Stands for the outermost `async with` block that is open."""
         self._marks: list[Mark] = []
@@ -84,11 +88,15 @@ class SessionManager(Session):
         if self.state is not None:
             return
         if (handler := self._handler()) is not None:
-            handler._transforms.append(_LastHeaders(self.set_headers))
+            getattr(handler, "_transforms", []).append(_LastHeaders(self.set_headers))
         lost = False
         tokens = self.store.signer.tokens("; ".join(self._request.headers.get_list("Cookie")))
         for token in tokens:
-            found = await find(self, id_of(token))
+            try:
+                found = await find(self, id_of(token))
+            except StoreUnavailable as error:
+                self.unloaded = f": {error}"
+                raise
             if found is State.ALIVE:
                 self.state, self.token = found, token
                 return
@@ -117,10 +125,13 @@ class SessionManager(Session):
         self._in_request = handler is not None and not handler._finished
         try:
             if self.closed:
-                if (leaves := getattr(handler, "_leaves", None)) is not None:
-                    await asyncio.wait([leaves])  # for the handler's own commit
+                if self.leaves is not None:
+                    await asyncio.wait([self.leaves])  # for the handler's own commit
                 await self.reload(touch=False)
                 self.closed = ""
+            elif self.state is State.ALIVE and handler is not None and handler._finished:
+                async with self.saving:  # a WebSocket, which may have been open for hours
+                    await refresh(self)
             else:
                 await self.load()
         except SessionError as fault:
@@ -172,6 +183,10 @@ class SessionManager(Session):
                 self.set_own(name, None if raw is None else decode(raw))
             self.outgoing = mark.outgoing
 
+    def is_used_by_job(self) -> bool:
+        """Whether a block is open that is not part of this code: it goes on after the response."""
+        return self.block is not None and self.block not in _blocks.get()
+
     async def put_back(self) -> None:
         """Return to the store what was taken from it, because the response has failed."""
         # Each value under a new field: a reader who came too late for the old one may be about to
@@ -191,14 +206,13 @@ class SessionManager(Session):
         return self._request.headers.get("User-Agent", "")
 
     def drops_if_lost(self) -> bool:
-        handler = self._handler()
         # A response that is held waits for this very commit; after it, a job is at work.
-        is_held = getattr(handler, "_held", None) is not None
-        return (is_held or not _is_over(handler)) and self._request.method in _READING
+        waits = self.held is not None or not _is_over(self._handler())
+        return waits and self._request.method in _READING
 
     def can_set_cookie(self) -> bool:
         handler = self._handler()
-        held = getattr(handler, "_held", None) or {}
+        held = self.held or {}
         return handler is not None and not held.get("_headers_written", handler._headers_written)
 
     def set_headers(self, headers: HTTPHeaders) -> None:
@@ -238,7 +252,10 @@ class SessionManager(Session):
 
 def _is_over(handler: RequestHandler | None) -> bool:
     """Whether the response has been given; an open WebSocket goes on."""
-    return handler is None or (handler._finished and handler._status_code != WEBSOCKET_OPENS)
+    return handler is None or (
+        handler._finished
+        and (handler._status_code != WEBSOCKET_OPENS or not getattr(handler, "ws_connection", None))
+    )
 
 
 def ask_to_retry(handler: RequestHandler, error: StoreUnavailable) -> None:

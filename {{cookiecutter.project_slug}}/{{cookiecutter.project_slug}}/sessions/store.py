@@ -18,7 +18,7 @@ from .engines import Engine
 from .engines.base import Locks
 from .errors import StoreUnavailable
 
-_ATTRIBUTE: Final = "_session_store"
+_ATTRIBUTE: Final = "_store_of_sessions"
 
 log = logging.getLogger(__package__)
 

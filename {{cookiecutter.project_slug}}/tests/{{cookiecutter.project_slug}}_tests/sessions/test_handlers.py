@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,12 +19,14 @@ from tornado.web import (
     UIModule,
     authenticated,
 )
+from tornado.websocket import WebSocketHandler
 
 from {{cookiecutter.project_slug}}.sessions import (
     NotificationMixin,
     SessionManager,
     SessionMixin,
     Store,
+    StoreUnavailable,
 )
 
 from .acts import change
@@ -263,3 +266,66 @@ async def test_a_handler_has_one_session_however_often_it_is_asked_for(
         assert handler.session is handler.session is SessionManager(handler)
 
     assert (await run(make_browser(), does)).status == 200
+
+
+@pytest.mark.parametrize("value", [5, None, object], ids=str)
+async def test_a_handlers_own_attributes_are_its_own(
+    make_browser: MakeBrowser, value: object
+) -> None:
+    """Whatever they are called: a handler's begin of the request, or its session of a database."""
+    names = ["failed", "held", "leaves", "session", "start", "waiting", "hold", "release"]
+
+    def does(handler: Script) -> None:
+        for name in names:
+            setattr(handler, f"_{name}", value)
+        handler.session["seen"] = 1
+        assert [getattr(handler, f"_{name}") for name in names] == [value] * len(names)
+
+    browser = make_browser()
+    assert (await run(browser, does)).status == 200
+    assert await value_of(browser, "seen") == 1
+    assert not {f"_{name}" for name in names} & set(dir(Script))
+
+
+class Base(SessionMixin, NotificationMixin, RequestHandler):
+    """What the handlers of an application have in common."""
+
+
+@pytest.mark.parametrize("handler", [WebSocketHandler, ErrorHandler, RequestHandler])
+async def test_a_handler_of_tornado_that_would_leave_the_mixins_out_comes_after_them(
+    handler: type[RequestHandler],
+) -> None:
+    with pytest.raises(TypeError, match=rf"class Wrong\((Base|SessionMixin), {handler.__name__}\)"):
+        type("Wrong", (handler, SessionMixin if handler is RequestHandler else Base), {})
+    type("Right", (Base, handler), {})
+    type("Files", (StaticFileHandler, Base), {})
+
+
+class Degraded(Script):
+    """Answers although the store does not."""
+
+    async def prepare(self) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await super().prepare()
+
+    async def get(self) -> None:
+        try:
+            self.write(self.session["seen"])
+        except RuntimeError as error:
+            self.write(str(error))
+
+
+async def test_a_page_may_go_on_without_the_store_and_is_told_what_is_missing(
+    app: Application, make_browser: MakeBrowser, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.add_handlers(".*", [("/degraded", Degraded)])
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("seen", 1))
+
+    async def fail(*args: object, **kwargs: object) -> None:
+        raise StoreUnavailable("somewhere", "no answer")
+
+    monkeypatch.setattr(store.sessions, "load", fail)
+    page = await browser.get("/degraded")
+    assert page.status == 200
+    assert page.text == "the session is not loaded: session store somewhere: no answer"

@@ -7,7 +7,7 @@ import gc
 from typing import Any, ClassVar
 
 import pytest
-from tornado.web import RequestHandler
+from tornado.web import HTTPError, RequestHandler
 
 from {{cookiecutter.project_slug}}.sessions import (
     SessionLost,
@@ -17,7 +17,7 @@ from {{cookiecutter.project_slug}}.sessions import (
     StoreUnavailable,
 )
 
-from .conftest import Browser, MakeBrowser, Routes, Script, run, send, value_of
+from .conftest import Browser, MakeBrowser, Routes, Script, messages_of, run, send, value_of
 
 pytestmark = pytest.mark.gen_test
 
@@ -208,6 +208,36 @@ async def test_a_block_that_is_open_when_the_response_leaves_goes_on(
     answered.set()
     await jobs[0]
     assert await value_of(browser, "done") == "stored"
+
+
+@pytest.mark.parametrize("status", [404, 500])
+async def test_a_block_that_is_open_when_the_response_fails_goes_on_whole(
+    make_browser: MakeBrowser, status: int
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+    jobs: list[asyncio.Task[Any]] = []
+    inside, answered = asyncio.Event(), asyncio.Event()
+
+    async def job(handler: Script) -> Any:
+        async with handler.session as session:
+            session["first"] = 1
+            taken = await handler.notifications.take()
+            inside.set()
+            await answered.wait()
+            session["second"] = 2
+        return [message.value for message in taken]
+
+    async def does(handler: Script) -> None:
+        jobs.append(asyncio.create_task(job(handler)))
+        await inside.wait()
+        raise HTTPError(status)
+
+    assert (await run(browser, does)).status == status
+    answered.set()
+    assert await jobs[0] == ["once"]
+    assert await messages_of(browser) == []
+    assert (await value_of(browser, "first"), await value_of(browser, "second")) == (1, 2)
 
 
 async def test_blocks_of_two_sessions_may_be_nested_in_any_order(make_browser: MakeBrowser) -> None:

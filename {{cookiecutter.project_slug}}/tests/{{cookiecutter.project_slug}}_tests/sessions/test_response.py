@@ -222,3 +222,43 @@ async def test_a_response_with_nothing_to_save_has_left_when_finish_returns(
     ended.clear()
     await run(browser, respond)
     assert has_left == [True, True]
+
+
+async def test_a_chunk_that_finish_refuses_leaves_the_session_open(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+
+    def does(handler: Script) -> None:
+        with pytest.raises(TypeError, match="Lists"):
+            handler.finish([1])  # type: ignore[arg-type]
+        handler.session["seen"] = 1
+        handler.finish("answered")
+
+    assert (await run(browser, does)).text == "answered"
+    assert await value_of(browser, "seen") == 1
+
+
+@pytest.mark.parametrize("saves", [True, False])
+async def test_a_handler_that_takes_the_connection_saves_before(
+    make_browser: MakeBrowser, saves: bool
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("seen", 1))
+
+    async def does(handler: Script) -> None:
+        handler.session["seen"] = 2
+        if saves:
+            await handler.session.save()
+        else:
+            with pytest.raises(RuntimeError, match="save"):
+                handler.detach()
+            handler.session["seen"] = 1
+        stream = handler.detach()
+        with pytest.raises(RuntimeError, match="would be lost"):
+            handler.session["seen"] = 3
+        await stream.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nraw")
+        stream.close()
+
+    assert (await run(browser, does)).text == "raw"
+    assert await value_of(browser, "seen") == (2 if saves else 1)

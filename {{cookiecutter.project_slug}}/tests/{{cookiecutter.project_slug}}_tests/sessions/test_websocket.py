@@ -19,7 +19,7 @@ from {{cookiecutter.project_slug}}.sessions import (
 )
 
 from .acts import Act, act
-from .conftest import Browser, MakeBrowser, Routes, Script, run, value_of
+from .conftest import ON_MEMORY, Browser, Clock, MakeBrowser, Routes, Script, run, value_of
 
 pytestmark = pytest.mark.gen_test
 
@@ -255,3 +255,49 @@ async def test_a_block_leaves_the_session_of_a_socket_open(
         assert await say(connection, in_a_block) == "None"
         assert await say(connection, by_itself) == "None"
     assert (await value_of(browser, "first"), await value_of(browser, "second")) == (1, 2)
+
+
+async def test_a_block_sees_what_others_have_stored_and_ended(
+    make_browser: MakeBrowser, base_url: str
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def in_a_block(socket: Socket) -> Any:
+        async with socket.session as session:
+            return session.get("name")
+
+    async with connected(browser, base_url) as connection:
+        assert await say(connection, in_a_block) == "ada"
+        await run(browser, lambda handler: handler.session.set("name", "grace"))
+        assert await say(connection, in_a_block) == "grace"
+        await run(browser, lambda handler: handler.session.destroy(), "POST")
+        assert await say(connection, in_a_block) == "None"
+
+
+@ON_MEMORY
+async def test_opening_a_socket_is_a_use(
+    make_browser: MakeBrowser, base_url: str, clock: Clock
+) -> None:
+    browser = await visitor(make_browser)
+    for _ in range(30):
+        clock.advance(3600)
+        async with connected(browser, base_url) as connection:
+            assert await say(connection, lambda socket: socket.session["name"]) == "ada"
+        Socket.closed.clear()
+
+
+async def test_a_change_after_the_connection_has_closed_raises(
+    make_browser: MakeBrowser, base_url: str
+) -> None:
+    browser = await visitor(make_browser)
+    sockets: list[Any] = []
+    async with connected(browser, base_url) as connection:
+        await say(connection, sockets.append)
+    session = sockets[0].session
+    with pytest.raises(RuntimeError, match="would be lost"):
+        session["late"] = 1
+    async with session:
+        session["late"] = 2
+    with pytest.raises(RuntimeError, match="would be lost"):
+        session["late"] = 3
+    assert await value_of(browser, "late") == 2
