@@ -87,10 +87,10 @@ class _Lifecycle(_Base):
         if chunk is not None:
             self.write(chunk)
         session = self.__session()
-        flushing = self.__waiting if session is not None and session.held is not None else None
-        save = self.__save_method() if flushing is None else None
         if session is None:
             return super().finish()
+        flushing = None if session.held is None else self.__waiting
+        save = self.__save_method(session) if flushing is None else None
         if session.block is None and self._status_code != WEBSOCKET_OPENS:
             session.closed = CLOSED  # the end of a block does, where one is open
         if save is None and flushing is None:
@@ -106,13 +106,12 @@ class _Lifecycle(_Base):
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
-        session = self.__session()
+        session, save = self.__session(), None
         if session is not None and session.held is not None and self.__waiting is not None:
             return after(self.__waiting)
-        if session is None or self._headers_written:
-            return super().flush(include_footers)
-        save = None if include_footers else self.__save_method()
-        if save is None:
+        if session is not None and not self._headers_written and not include_footers:
+            save = self.__save_method(session)
+        if session is None or save is None:
             return super().flush(include_footers)
         self.__hold(session)
         return self.__start(self.__save_and_flush(session, save))
@@ -185,11 +184,8 @@ class _Lifecycle(_Base):
         session.check_loaded()
         return session
 
-    def __save_method(self) -> _Save | None:
+    def __save_method(self, session: SessionManager) -> _Save | None:
         """Return what must be awaited before the response may leave; None: nothing."""
-        session = self.__session()
-        if session is None:
-            return None
         if self.__failed or self._status_code >= 500:
             if session.is_used_by_job():
                 return None
@@ -227,7 +223,7 @@ class _Lifecycle(_Base):
         try:
             if flushing is not None:
                 await flushing
-                save = self.__save_method()
+                save = self.__save_method(session)
             if save is not None:
                 await save()
             self.__release(session)
