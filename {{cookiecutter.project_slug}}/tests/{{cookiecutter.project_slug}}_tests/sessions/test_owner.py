@@ -142,6 +142,7 @@ async def test_none_takes_the_session_off_the_list_and_another_owner_moves_it(
     await login(browser)
     await run(browser, lambda handler: setattr(handler.session, "owner", "grace"))
     assert (len(await ada.sessions()), len(await grace.sessions())) == (0, 1)
+    assert await entries_of(store) == 0
     await run(browser, lambda handler: setattr(handler.session, "owner", None))
     assert (len(await ada.sessions()), len(await grace.sessions())) == (0, 0)
     assert await is_in(browser)

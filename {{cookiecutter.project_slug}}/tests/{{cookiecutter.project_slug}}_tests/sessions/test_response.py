@@ -262,3 +262,7 @@ async def test_a_handler_that_takes_the_connection_saves_before(
 
     assert (await run(browser, does)).text == "raw"
     assert await value_of(browser, "seen") == (2 if saves else 1)
+
+
+async def test_an_error_without_a_status_is_a_500(make_browser: MakeBrowser) -> None:
+    assert (await run(make_browser(), lambda handler: handler.send_error())).status == 500
