@@ -122,7 +122,7 @@ async def test_a_change_whose_reply_is_lost_is_an_error_and_is_not_sent_again(
             else:
                 await records.end(key, "ended")
 
-        with pytest.raises(StoreUnavailable, match="(?i): [^()]*connection (was )?(closed|lost)"):
+        with pytest.raises(StoreUnavailable, match=r"(?i): [^()]*connection (was )?(closed|lost)"):
             await send()
         assert proxy.cuts == 1
         assert proxy.connections == 1
@@ -185,6 +185,26 @@ async def test_a_server_that_no_longer_answers_is_an_error_in_bounded_time(
         with pytest.raises(StoreUnavailable):
             await calls[call]()
         assert asyncio.get_running_loop().time() - begin < 2
+        assert proxy.connections <= 2  # a read is asked on one other, and no more
+
+
+@pytest.mark.gen_test
+async def test_a_change_waits_where_it_was_sent_while_a_read_is_asked_on_another(
+    engine: str, storage: dict[str, Any], key: str
+) -> None:
+    async with behind_proxy(engine, storage, timeout_s=0.4) as (records, proxy):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        found = await records.load(key)
+        assert found is not None
+        proxy.freeze()
+        change = asyncio.ensure_future(
+            records.write(key, {"a": b"2"}, TTL_S, create=False, seen=found.version)
+        )
+        await asyncio.sleep(0)
+        assert await records.load(key) is not None
+        if engine != "memory":  # which has no connection to lose
+            with pytest.raises(StoreUnavailable, match=r"no reply within 0\.4 s"):
+                await change
 
 
 @pytest.mark.gen_test

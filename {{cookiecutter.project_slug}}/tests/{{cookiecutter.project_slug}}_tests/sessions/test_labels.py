@@ -9,7 +9,7 @@ from tornado.web import HTTPError
 
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
 from {{cookiecutter.project_slug}}.sessions.engines import Snapshot
-from {{cookiecutter.project_slug}}.sessions.record import MOVED
+from {{cookiecutter.project_slug}}.sessions.record import MOVED, new_field, renamed
 
 from .conftest import Browser, MakeBrowser, Script, messages_of, run, value_of
 
@@ -30,6 +30,16 @@ async def two_kinds(browser: Browser) -> None:
         handler.notifications.set("step", 2)
 
     await run(browser, add)
+
+
+async def test_fields_of_one_moment_keep_their_order_and_their_place_when_they_are_renamed() -> (
+    None
+):
+    fields = [new_field(1.5) for _ in range(50)]
+    assert sorted(fields) == fields
+    again = [renamed(field) for field in fields]
+    assert sorted(again) == again
+    assert not set(again) & set(fields)
 
 
 @pytest.mark.parametrize("how", ["take", "peek"])
