@@ -190,7 +190,9 @@ async def test_a_life_until_after_2038_ends_at_the_last_date_that_memcached_know
 async def test_what_is_no_reply_of_memcached_is_shown(says: bytes) -> None:
     async with served(1) as (records, (server,)):
         server.says = says
-        with pytest.raises(StoreUnavailable, match=f"(?s)answers.*{says.decode()}.*is it memcached"):
+        with pytest.raises(
+            StoreUnavailable, match=f"(?s)answers.*{says.decode()}.*is it memcached"
+        ):
             await records.write("key", {"a": b"1"}, 60, create=True)
 
 
