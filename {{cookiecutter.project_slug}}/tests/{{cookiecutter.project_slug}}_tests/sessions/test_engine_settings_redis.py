@@ -31,6 +31,7 @@ def opened(storage: dict[str, Any], role: str = "sessions") -> Engine:
         ({}, "redis://localhost:6379"),
         ({"host": "store", "port": 6380, "db_sessions": 3}, "redis://store:6380"),
         ({"host": "s", "port": 1, "password": "p"}, "redis://s:1"),
+        ({"host": "::1", "db_sessions": 100}, "redis://::1:6379"),
         ({"port": 65535, "db_sessions": 0, "db_notifications": 0}, "redis://localhost:65535"),
         ({"username": "ada", "password": "secret", "client_name": "app"}, "redis://localhost:6379"),
         ({"url": "redis://:secret@store:6380"}, "redis://store:6380"),
