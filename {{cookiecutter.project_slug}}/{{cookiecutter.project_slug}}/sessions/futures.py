@@ -1,4 +1,4 @@
-"""What a handler waits for, when it waits for its response."""
+"""A future for a handler to wait for its response, which it cannot cancel."""
 
 from __future__ import annotations
 

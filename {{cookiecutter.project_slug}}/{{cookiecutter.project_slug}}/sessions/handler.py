@@ -35,7 +35,7 @@ _RESPONSE: Final = (
 """Where Tornado keeps a response that has not left yet."""
 
 _HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
-"""What the mixins override. A handler of Tornado's that has its own must come after them."""
+"""What the mixins override. A Tornado handler that overrides one of these comes after them."""
 
 _Task = asyncio.Task[None]
 _Save = Callable[[], Coroutine[Any, Any, None]]

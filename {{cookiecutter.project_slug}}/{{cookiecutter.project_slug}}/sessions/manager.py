@@ -184,7 +184,7 @@ class SessionManager(Session):
             self.outgoing = mark.outgoing
 
     def is_used_by_job(self) -> bool:
-        """Whether a block is open that is not part of this code: it goes on after the response."""
+        """Whether a job has a block open, which goes on after the response."""
         return self.block is not None and self.block not in _blocks.get()
 
     async def put_back(self) -> None:

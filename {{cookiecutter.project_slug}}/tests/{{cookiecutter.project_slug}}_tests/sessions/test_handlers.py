@@ -288,7 +288,7 @@ async def test_a_handlers_own_attributes_are_its_own(
 
 
 class Base(SessionMixin, NotificationMixin, RequestHandler):
-    """What the handlers of an application have in common."""
+    """The base class that an application's handlers share."""
 
 
 @pytest.mark.parametrize("handler", [WebSocketHandler, ErrorHandler, RequestHandler])

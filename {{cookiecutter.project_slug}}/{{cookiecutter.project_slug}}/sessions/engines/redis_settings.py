@@ -62,7 +62,7 @@ _LOGIN: Final = (
     *("username", "password", "credential_provider", "client_name", "protocol", "ssl"),
     *_SSL,
 )
-"""What the connections to sentinels may need, too."""
+"""Options that connections to sentinels may need as well."""
 
 _TIMEOUT: Final = "storage_timeout, beside storage, bounds every call: set that"
 _RETRY: Final = "nothing that changes a record is sent twice, and reads are repeated as it is"
