@@ -49,7 +49,7 @@ class _Lifecycle(_Base):
     # Two underscores: handlers have attributes of their own that are called _session or _start.
     __failed = __answers_error = False
     __waiting: _Task | None = None
-    _request_session: SessionManager | None = None
+    _session_manager_of_request: SessionManager | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -170,11 +170,11 @@ class _Lifecycle(_Base):
 
     def __session(self) -> SessionManager | None:
         """Return the session of this request, if one was asked for and loaded."""
-        session = self._request_session
+        session = self._session_manager_of_request
         return session if session is not None and session.state is not None else None
 
-    def _session_in_use(self) -> SessionManager:
-        session = self._request_session
+    def _session_manager_in_use(self) -> SessionManager:
+        session = self._session_manager_of_request
         if session is None:  # an empty one is false
             session = SessionManager(self)
         session.varies = True
@@ -259,7 +259,7 @@ class SessionMixin(_Lifecycle):
     @property
     def session(self) -> SessionManager:
         """This visitor's session, as a dictionary."""
-        return self._session_in_use()
+        return self._session_manager_in_use()
 
 
 class NotificationMixin(_Lifecycle):
@@ -268,7 +268,7 @@ class NotificationMixin(_Lifecycle):
     @property
     def notifications(self) -> NotificationManager:
         """What this visitor is to be told once."""
-        self._session_in_use()
+        self._session_manager_in_use()
         return NotificationManager(self)
 
 

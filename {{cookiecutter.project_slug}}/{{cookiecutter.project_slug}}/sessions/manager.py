@@ -27,7 +27,7 @@ CLOSED: Final = (
     "the response has been given: what the session changes now would be lost. Change it before "
     "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
 )
-_ATTRIBUTE: Final = "_request_session"
+_ATTRIBUTE: Final = "_session_manager_of_request"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 WEBSOCKET_OPENS: Final = 101
 """The status of a response that is given while the handler goes on."""

@@ -273,7 +273,7 @@ async def test_a_handlers_own_attributes_are_its_own(
     make_browser: MakeBrowser, value: object
 ) -> None:
     """Whatever they are called: a handler's begin of the request, or its session of a database."""
-    names = ["failed", "held", "leaves", "session", "start", "waiting", "hold", "release"]
+    names = ["failed", "held", "request_session", "session", "start", "waiting", "hold", "release"]
 
     def does(handler: Script) -> None:
         for name in names:
