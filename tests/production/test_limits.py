@@ -42,6 +42,7 @@ program.main()
 UNFINISHED_HEADERS = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 KEPT = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CLOSED = b"closed"
 BODY_BYTES = 900_000
 UNFINISHED_BODY = (
     b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
@@ -110,14 +111,15 @@ def test_43_where_every_connection_is_being_answered_healthz_still_is(launch: La
         for _ in range(20):
             assert app.get("/healthz", timeout_s=2) == 200
             assert app.get("/") == 503
-        answers = [connection.makefile("rb").readline() for connection in slow]
-    served, refused = (
-        sum(line.startswith(b"HTTP/1.1 " + status) for line in answers)
-        for status in (b"200", b"503")
+        answers = list(map(first_line, slow))
+    served, refused, closed = (
+        sum(line.startswith(start) for line in answers)
+        for start in (b"HTTP/1.1 200", b"HTTP/1.1 503", CLOSED)
     )
-    print(f"{served} served, {refused} refused")
+    print(f"{served} served, {refused} refused, {closed} closed before their request was read")
     assert served >= FILES - 60
-    assert served + refused == IDLE
+    assert served + refused + closed == IDLE
+    assert closed <= 16  # as many as are accepted at once: room for the others
     assert app.get("/") == 200
     wait_for(lambda: len(events(app)) == 2, "room")
 
@@ -153,6 +155,13 @@ def events(app: Instance) -> list[str]:
         for line in app.log.splitlines()
         if "tornado.access" not in line and "Serving on" not in line
     ]
+
+
+def first_line(connection: socket.socket) -> bytes:
+    try:
+        return connection.makefile("rb").readline() or CLOSED
+    except ConnectionError:
+        return CLOSED
 
 
 def is_closed(connection: socket.socket) -> bool:
