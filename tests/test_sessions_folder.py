@@ -8,8 +8,12 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
+import tornado.httputil
+import tornado.web
+import tornado.websocket
 
 from .conftest import ENGINES, Bake, run, tree
 from .generation.test_output import DIFFERENT_ANSWERS
@@ -112,6 +116,31 @@ def test_it_imports_only_its_libraries(bake: Bake, engine: str) -> None:
                 if node.level == 0:
                     imported.add(str(node.module).partition(".")[0])
     assert imported - set(sys.stdlib_module_names) == LIBRARIES[engine]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_handler_uses_private_names_of_tornado_and_nothing_those_of_others(
+    bake: Bake, engine: str
+) -> None:
+    tornados = {
+        name
+        for module in (tornado.httputil, tornado.web, tornado.websocket)
+        for name in re.findall(r"\bself\.(_[a-z]\w*)", Path(module.__file__).read_text())
+    }
+    assert {"_finished", "_headers"} <= tornados
+    found = {}
+    for path in folder(bake(engine=engine)).rglob("*.py"):
+        used = {each for each in ast.walk(ast.parse(path.read_text())) if is_private(each)}
+        foreign = {
+            each.attr for each in used if ast.unparse(each.value) not in ("self", "cls", "super()")
+        }
+        found[path.name] = {each.attr for each in used} & tornados | foreign - {"_replace"}
+    assert "_finished" in found.pop("handler.py")
+    assert not any(found.values()), found
+
+
+def is_private(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and bool(re.match("_[^_]", node.attr))
 
 
 @pytest.mark.slow

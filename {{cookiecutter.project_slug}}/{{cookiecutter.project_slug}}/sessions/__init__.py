@@ -34,8 +34,8 @@ from .errors import (
     SessionTooLarge,
     StoreUnavailable,
 )
-from .handler import NotificationMixin, SessionMixin
 from .manager import SessionManager
+from .mixins import NotificationMixin, SessionMixin
 from .notification import Message, NotificationManager
 from .owner import OwnedSession, Owner
 from .store import Store

@@ -1,280 +1,155 @@
-"""The mixins: they load a request's session, and save it before the response leaves.
+"""Where a session meets Tornado's insides: no other file uses names that Tornado keeps to itself.
 
-A handler with the mixins behaves as Tornado documents it, whatever the session has to save.
+A new major version of Tornado may change them, so there is an upper bound on it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httputil import HTTPHeaders
-from tornado.iostream import IOStream
-from tornado.web import RequestHandler
-from tornado.websocket import WebSocketHandler
-
-from .body import end_body, guard_body
-from .errors import SessionError, SessionLost, StoreUnavailable
-from .futures import after
-from .manager import CLOSED, WEBSOCKET_OPENS, SessionManager, ask_to_retry
-from .notification import NotificationManager
-from .record import State
-from .store import Store
+from tornado.iostream import StreamClosedError
+from tornado.log import app_log
+from tornado.web import OutputTransform, RequestHandler
 
 if TYPE_CHECKING:
     _Base = RequestHandler
 else:
     _Base = object
 
+WEBSOCKET_OPENS: Final = 101
+"""The status of a response that is given while the handler goes on."""
+
+Held = dict[str, Any]
+"""A response that waits for the store, as it was when the handler gave it."""
+
 _RESPONSE: Final = (
     "_status_code", "_reason", "_headers", "_headers_written", "_write_buffer", "_new_cookie"
 )  # fmt: skip
-"""Where Tornado keeps a response that has not left yet."""
-
-_HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
-"""What the mixins override. A Tornado handler that overrides one of these comes after them."""
-
-_Task = asyncio.Task[None]
-_Save = Callable[[], Coroutine[Any, Any, None]]
-
-log = logging.getLogger(__package__)
 
 
-class _Lifecycle(_Base):
-    """Base of both mixins: loads in `prepare`, saves before the response leaves."""
+class HandlerBase(_Base):
+    """Base of the mixins."""
 
-    # Two underscores: handlers have attributes of their own that are called _session or _start.
-    __failed = __answers_error = False
-    __waiting: _Task | None = None
-    _session_manager_of_request: SessionManager | None = None
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        before = cls.__mro__[: cls.__mro__.index(_Lifecycle)]
-        tornados = [base for base in before if base.__module__.partition(".")[0] == "tornado"]
-        if any(base is RequestHandler or _HOOKS & base.__dict__.keys() for base in tornados):
-            bases = sorted(cls.__bases__, key=lambda base: not issubclass(base, _Lifecycle))
-            raise TypeError(
-                f"{cls.__name__}: the mixins must come before the handler, or nothing is saved. "
-                f"Write: class {cls.__name__}({', '.join(base.__name__ for base in bases)})"
-            )
-
-    async def prepare(self) -> None:
-        """Load the session. A handler's own `prepare` must `await super().prepare()`."""
-        prepared = super().prepare()
-        if prepared is not None:
-            await prepared
-        if not self._finished:
-            session = SessionManager(self)
-            await session.load()
-            if self._prepared_future is not None:
-                guard_body(self, session)
-            if isinstance(self, WebSocketHandler) and session.use_is_due():
-                await session.save()  # later on nothing can wait for that
-
-    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
-        """Save, then finish as Tornado does.
-
-        2xx to 4xx responses save what the handler changed. A response that has failed (5xx, or an
-        exception after the first flush) drops it, and puts back the notifications it took.
-        """
-        has_content = chunk is not None or bool(self._write_buffer)
-        if self._finished or (has_content and self._should_not_send_content(self._status_code)):
-            return super().finish(chunk)  # which raises
-        if chunk is not None:
-            self.write(chunk)
-        session = self.__session()
-        if session is None:
-            return super().finish()
-        flushing = None if session.held is None else self.__waiting
-        save = self.__save_method(session) if flushing is None else None
-        if session.block is None and self._status_code != WEBSOCKET_OPENS:
-            session.closed = CLOSED  # the end of a block does, where one is open
-        if save is None and flushing is None:
-            return super().finish()
-        if flushing is None:
-            self.__hold(session)
-        # From here on the request is finished for all who ask: after a redirect in prepare() the
-        # method must not run, a second finish() and a late write() raise, and an exception is
-        # logged and changes nothing.
-        self._finished = True
-        session.leaves = end_body(self)
-        return self.__start(self.__save_and_finish(session, save, flushing))
-
-    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
-        """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
-        session, save = self.__session(), None
-        if session is not None and session.held is not None and self.__waiting is not None:
-            return after(self.__waiting)
-        if session is not None and not self._headers_written and not include_footers:
-            save = self.__save_method(session)
-        if session is None or save is None:
-            return super().flush(include_footers)
-        self.__hold(session)
-        return self.__start(self.__save_and_flush(session, save))
-
-    def detach(self) -> IOStream:
-        """As Tornado's. Raises `RuntimeError` if something would not be saved any more."""
-        session = self.__session()
-        if session is not None and self._status_code != WEBSOCKET_OPENS:
-            if session.unsaved() or session.held is not None:
-                raise RuntimeError(
-                    "nothing is saved or sent after detach(): `await self.session.save()`, or "
-                    "`await self.flush()`, before it"
-                )
-            session.closed = CLOSED
-        return super().detach()
-
-    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """As Tornado's; knows the status of this package's exceptions."""
-        error = kwargs.get("exc_info", (None, None))[1]
-        if isinstance(error, SessionError):
-            status_code, kwargs["reason"] = error.status, error.reason
-        self.__answers_error = True
-        if self._headers_written and not self._finished:
-            self.__failed = True  # Tornado can only cut the response short
-        if isinstance(error, StoreUnavailable):
-            ask_to_retry(self, error)
-        super().send_error(status_code, **kwargs)
+    def _session_manager_fault(self, error: BaseException) -> BaseException:
+        """Return what an exception of the handler is to be answered and logged as."""
+        return error
 
     def _handle_request_exception(self, error: BaseException) -> None:
-        self.__answers_error = True
+        super()._handle_request_exception(self._session_manager_fault(error))
+
+
+def is_finished(handler: RequestHandler) -> bool:
+    """Whether the response was given, or a WebSocket was opened."""
+    return handler._finished
+
+
+def is_over(handler: RequestHandler | None) -> bool:
+    """Whether the response was given; an open WebSocket goes on."""
+    return handler is None or (
+        handler._finished
+        and (handler.get_status() != WEBSOCKET_OPENS or not getattr(handler, "ws_connection", None))
+    )
+
+
+def refuses(handler: RequestHandler, chunk: object) -> bool:
+    """Whether finish(chunk) raises."""
+    has_content = chunk is not None or bool(handler._write_buffer)
+    return handler._finished or (
+        has_content and handler._should_not_send_content(handler.get_status())
+    )
+
+
+def fail(handler: RequestHandler, error: Exception) -> None:
+    """Answer as Tornado does where a handler has raised `error`."""
+    handler._handle_request_exception(error)
+
+
+# --- A response that waits
+
+
+def set_finished(handler: RequestHandler, finished: bool) -> None:
+    """Finish the request for all who ask: after a redirect in prepare() the method must not run, a
+    second finish() and a late write() raise, and an exception is logged and changes nothing.
+    """
+    handler._finished = finished
+
+
+def hold(handler: RequestHandler) -> Held:
+    """Put the response aside: what the handler does to it from here on has no effect."""
+    held = {name: getattr(handler, name, None) for name in _RESPONSE}
+    handler._headers, handler._headers_written = HTTPHeaders(), True
+    handler._new_cookie = SimpleCookie()
+    return held
+
+
+def release(handler: RequestHandler, held: Held) -> None:
+    for name, value in held.items():
+        setattr(handler, name, value)
+    if held["_new_cookie"] is None:
+        del handler._new_cookie
+
+
+def headers_written(handler: RequestHandler, held: Held | None = None) -> bool:
+    return bool(handler._headers_written if held is None else held["_headers_written"])
+
+
+def when_it_leaves(handler: RequestHandler, set_headers: Callable[[HTTPHeaders], object]) -> None:
+    """Have `set_headers` called at the moment the response leaves, so that nothing can undo it."""
+    # Tornado sets the list before prepare(); a handler that a test makes by hand has none.
+    getattr(handler, "_transforms", []).append(_LastHeaders(set_headers))
+
+
+class _LastHeaders(OutputTransform):
+    def __init__(self, set_headers: Callable[[HTTPHeaders], object]) -> None:
+        self._set_headers = set_headers
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        self._set_headers(headers)
+        return status_code, headers, chunk
+
+
+# --- The body of a request that is streamed (`@stream_request_body`), and answered before it arrived
+
+
+def guard_body(handler: RequestHandler, is_held: Callable[[], bool]) -> None:
+    """Let an exception in data_received() that comes after a response leave it as it is: Tornado
+    closes the connection, on which the response may be yet to come.
+    """
+    if handler._prepared_future is None:
+        return
+    received = handler.data_received
+
+    async def guarded(chunk: bytes) -> None:
         try:
-            if not self._finished and (session := self.__session()) is not None:
-                session.unsaved()
-        except TypeError as fault:  # a value that cannot be kept: a 500, not the 404 it came with
-            self.__failed = True
-            super()._handle_request_exception(fault)
-        else:
-            super()._handle_request_exception(error)
+            if (result := received(chunk)) is not None:
+                await result
+        except Exception:
+            if not is_held():
+                raise
+            app_log.error("Uncaught exception", exc_info=True)
 
-    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        """As Tornado's; an outage makes one line a second, not a traceback with each request."""
-        if isinstance(value, StoreUnavailable):
-            Store.of(self.application).log_outage(value)
-        elif isinstance(value, SessionLost):
-            log.info("%s: %s", self._request_summary(), value)
-        else:
-            super().log_exception(typ, value, tb)
-
-    def on_connection_close(self) -> None:
-        """As Tornado's; saves what a WebSocket has changed last."""
-        super().on_connection_close()
-        session = self.__session()
-        if session is not None and self._status_code == WEBSOCKET_OPENS:
-            self.__start(_save_at_close(session))
-            session.closed = CLOSED
-
-    def __session(self) -> SessionManager | None:
-        """Return the session of this request, if one was asked for and loaded."""
-        session = self._session_manager_of_request
-        return session if session is not None and session.state is not None else None
-
-    def _session_manager_in_use(self) -> SessionManager:
-        session = self._session_manager_of_request
-        if session is None:  # an empty one is false
-            session = SessionManager(self)
-        session.varies = True
-        if session.state is None and (self._finished or self.__answers_error):
-            # Error pages and logs of a request that never had its session find nobody's, empty.
-            session.state, session.closed = State.NEW, "the session of this request was not loaded"
-        session.check_loaded()
-        return session
-
-    def __save_method(self, session: SessionManager) -> _Save | None:
-        """Return what must be awaited before the response may leave; None: nothing."""
-        if self.__failed or self._status_code >= 500:
-            if session.is_used_by_job():
-                return None
-            session.discard()
-            return session.put_back if session.taken else None
-        if self._status_code != WEBSOCKET_OPENS:
-            # A save that is under way may not know yet what was deleted since.
-            saves = session.unsaved() or session.use_is_due() or session.saving.locked()
-            return session.save if saves else None
-        if session.unsaved():
-            raise RuntimeError(
-                "a WebSocket cannot wait for its session to be saved when it opens: "
-                "`await self.session.save()` in prepare()"
-            )
-        return None
-
-    def __hold(self, session: SessionManager) -> None:
-        """Put the response aside: what the handler does to it from here on has no effect."""
-        session.held = {name: getattr(self, name, None) for name in _RESPONSE}
-        self._headers, self._headers_written = HTTPHeaders(), True
-        self._new_cookie = SimpleCookie()
-
-    def __release(self, session: SessionManager) -> None:
-        held, session.held = session.held, None
-        if held is not None:
-            for name, value in held.items():
-                setattr(self, name, value)
-            if held["_new_cookie"] is None:
-                del self._new_cookie
-
-    async def __save_and_finish(
-        self, session: SessionManager, save: _Save | None, flushing: _Task | None
-    ) -> None:
-        given, sent, leaves = False, None, session.leaves
-        try:
-            if flushing is not None:
-                await flushing
-                save = self.__save_method(session)
-            if save is not None:
-                await save()
-            self.__release(session)
-            self._finished, given = False, True
-            sent = super().finish()
-        except Exception as error:
-            if not given:
-                self.__release(session)
-                self._finished, self.__failed = False, True
-                session.closed = ""  # an error page may use it, and changes nothing
-            self._handle_request_exception(error)
-        finally:
-            if leaves is not None and not leaves.done():
-                leaves.set_result(None)
-        if sent is not None:
-            await sent
-
-    async def __save_and_flush(self, session: SessionManager, save: _Save) -> None:
-        try:
-            await save()
-        finally:
-            self.__release(session)
-        await super().flush()
-
-    def __start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
-        self.__waiting = asyncio.create_task(work)
-        return after(self.__waiting)
+    handler.data_received = guarded
 
 
-class SessionMixin(_Lifecycle):
-    """Gives a handler `self.session`. Write it before the handler class in the bases."""
+def end_body(handler: RequestHandler) -> asyncio.Future[None]:
+    """Drop the rest of the body, as Tornado does after a response: the handler receives no more of
+    it, and its method does not run.
 
-    @property
-    def session(self) -> SessionManager:
-        """This visitor's session, as a dictionary."""
-        return self._session_manager_in_use()
-
-
-class NotificationMixin(_Lifecycle):
-    """Gives a handler `self.notifications`. Write it before the handler class in the bases."""
-
-    @property
-    def notifications(self) -> NotificationManager:
-        """What this visitor is to be told once."""
-        self._session_manager_in_use()
-        return NotificationManager(self)
-
-
-async def _save_at_close(session: SessionManager) -> None:
-    try:
-        if session.unsaved():
-            await session.save()
-    except Exception:
-        log.exception("what a WebSocket changed before it closed was not saved")
+    Returns the future that the connection waits for, to be set when the response leaves.
+    """
+    prepared, handler._prepared_future = handler._prepared_future, None
+    # One that is pending, the connection waits for by itself.
+    leaves = asyncio.Future[None]() if prepared is None or prepared.done() else prepared
+    if prepared is not None:
+        handler.data_received = lambda chunk: leaves
+        arrived, handler.request._body_future = handler.request._body_future, asyncio.Future()
+        if not arrived.done():
+            arrived.set_exception(StreamClosedError())
+            arrived.exception()  # nobody may be waiting for it
+    return leaves

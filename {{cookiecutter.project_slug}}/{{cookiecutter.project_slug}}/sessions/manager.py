@@ -1,23 +1,20 @@
-"""The session of one request: made from its headers, used in a block, told to the browser.
-
-With handler.py and body.py the only file that relies on Tornado's insides.
-"""
+"""The session of one request: made from its headers, used in a block, told to the browser."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final, NoReturn, Self
 
 from tornado.httputil import HTTPHeaders
-from tornado.web import Finish, HTTPError, OutputTransform, RequestHandler
+from tornado.web import Finish, HTTPError, RequestHandler
 
 from .codec import decode
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
+from .handler import Held, headers_written, is_finished, is_over, when_it_leaves
 from .record import Mark, State, deliver, renamed
 from .session import Session
 from .store import Store
@@ -29,8 +26,6 @@ CLOSED: Final = (
 )
 _ATTRIBUTE: Final = "_session_manager_of_request"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
-WEBSOCKET_OPENS: Final = 101
-"""The status of a response that is given while the handler goes on."""
 _STALE_S: Final = 2.0
 """How late a response may clear the cookie of an expired session: a slower one could clear that of
 a login which the visitor has made meanwhile. The next response does it."""
@@ -74,8 +69,7 @@ class SessionManager(Session):
         self.varies = not self._has_mixins
         """Whether the response depends on the session."""
         self._in_request = True
-        self.held: dict[str, Any] | None = None
-        """The response that waits for the store, as it was when the handler gave it."""
+        self.held: Held | None = None
         self.leaves: asyncio.Future[None] | None = None
         """Set when a response that was held is handed to Tornado."""
         self.block: object = None
@@ -88,7 +82,7 @@ class SessionManager(Session):
         if self.state is not None:
             return
         if (handler := self._handler()) is not None:
-            getattr(handler, "_transforms", []).append(_LastHeaders(self.set_headers))
+            when_it_leaves(handler, self.set_headers)
         lost = False
         tokens = self.store.signer.tokens("; ".join(self._request.headers.get_list("Cookie")))
         for token in tokens:
@@ -122,14 +116,14 @@ class SessionManager(Session):
 
     async def _open(self) -> None:
         handler = self._handler()
-        self._in_request = handler is not None and not handler._finished
+        self._in_request = handler is not None and not is_finished(handler)
         try:
             if self.closed:
                 if self.leaves is not None:
                     await asyncio.wait([self.leaves])  # for the handler's own commit
                 await self.reload(touch=False)
                 self.closed = ""
-            elif self.state is State.ALIVE and handler is not None and handler._finished:
+            elif self.state is State.ALIVE and handler is not None and is_finished(handler):
                 async with self.saving:  # a WebSocket, which may have been open for hours
                     await refresh(self)
             else:
@@ -140,11 +134,11 @@ class SessionManager(Session):
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
         handler, status = self._handler(), 200
-        is_answered = _is_over(handler)
+        is_answered = is_over(handler)
         if error is not None and not isinstance(error, Finish):
             status = getattr(error, "status_code", 500)
         elif self._is_plain() and handler is not None and is_answered:
-            status = handler._status_code
+            status = handler.get_status()
         try:
             mark = self._marks.pop()
             if status >= 500:
@@ -207,13 +201,12 @@ class SessionManager(Session):
 
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.
-        waits = self.held is not None or not _is_over(self._handler())
+        waits = self.held is not None or not is_over(self._handler())
         return waits and self._request.method in _READING
 
     def can_set_cookie(self) -> bool:
         handler = self._handler()
-        held = self.held or {}
-        return handler is not None and not held.get("_headers_written", handler._headers_written)
+        return handler is not None and not headers_written(handler, self.held)
 
     def set_headers(self, headers: HTTPHeaders) -> None:
         """Put into the response's `headers` what the browser and caches must learn."""
@@ -250,28 +243,7 @@ class SessionManager(Session):
         raise fault
 
 
-def _is_over(handler: RequestHandler | None) -> bool:
-    """Whether the response has been given; an open WebSocket goes on."""
-    return handler is None or (
-        handler._finished
-        and (handler._status_code != WEBSOCKET_OPENS or not getattr(handler, "ws_connection", None))
-    )
-
-
 def ask_to_retry(handler: RequestHandler, error: StoreUnavailable) -> None:
     """Let the response tell the client when to come back, whatever its error page does."""
     after_s = str(error.retry_after_s)
-    handler._transforms.append(_LastHeaders(lambda sent: sent.setdefault("Retry-After", after_s)))
-
-
-class _LastHeaders(OutputTransform):
-    """Sets headers at the moment the response leaves, so that nothing can undo them."""
-
-    def __init__(self, set_headers: Callable[[HTTPHeaders], object]) -> None:
-        self._set_headers = set_headers
-
-    def transform_first_chunk(
-        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
-    ) -> tuple[int, HTTPHeaders, bytes]:
-        self._set_headers(headers)
-        return status_code, headers, chunk
+    when_it_leaves(handler, lambda sent: sent.setdefault("Retry-After", after_s))

@@ -1,6 +1,6 @@
 """The session: a dictionary with a life of its own. commit.py saves it.
 
-Knows no HTTP: handler.py makes one for each request, and puts its cookie into the response.
+Knows no HTTP: manager.py makes one for each request, and puts its cookie into the response.
 """
 
 from __future__ import annotations

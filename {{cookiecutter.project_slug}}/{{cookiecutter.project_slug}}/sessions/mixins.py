@@ -1,0 +1,284 @@
+"""The mixins: they load a request's session, and save it before the response leaves.
+
+A handler with the mixins behaves as Tornado documents it, whatever the session has to save.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from tornado.iostream import IOStream
+from tornado.web import RequestHandler
+from tornado.websocket import WebSocketHandler
+
+from .errors import SessionError, SessionLost, StoreUnavailable
+from .handler import (
+    WEBSOCKET_OPENS,
+    HandlerBase,
+    end_body,
+    fail,
+    guard_body,
+    headers_written,
+    hold,
+    is_finished,
+    refuses,
+    release,
+    set_finished,
+)
+from .manager import CLOSED, SessionManager, ask_to_retry
+from .notification import NotificationManager
+from .record import State
+from .store import Store
+
+_HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
+"""What the mixins override. A Tornado handler that overrides one of these comes after them."""
+
+_Task = asyncio.Task[None]
+_Save = Callable[[], Coroutine[Any, Any, None]]
+
+log = logging.getLogger(__package__)
+
+
+class _Lifecycle(HandlerBase):
+    """Base of both mixins: loads in `prepare`, saves before the response leaves."""
+
+    # Two underscores: handlers have attributes of their own that are called _session or _start.
+    __failed = __answers_error = False
+    __waiting: _Task | None = None
+    _session_manager_of_request: SessionManager | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        before = cls.__mro__[: cls.__mro__.index(_Lifecycle)]
+        tornados = [base for base in before if base.__module__.partition(".")[0] == "tornado"]
+        if any(base is RequestHandler or _HOOKS & base.__dict__.keys() for base in tornados):
+            bases = sorted(cls.__bases__, key=lambda base: not issubclass(base, _Lifecycle))
+            raise TypeError(
+                f"{cls.__name__}: the mixins must come before the handler, or nothing is saved. "
+                f"Write: class {cls.__name__}({', '.join(base.__name__ for base in bases)})"
+            )
+
+    async def prepare(self) -> None:
+        """Load the session. A handler's own `prepare` must `await super().prepare()`."""
+        prepared = super().prepare()
+        if prepared is not None:
+            await prepared
+        if not is_finished(self):
+            session = SessionManager(self)
+            await session.load()
+            guard_body(self, lambda: session.held is not None)
+            if isinstance(self, WebSocketHandler) and session.use_is_due():
+                await session.save()  # later on nothing can wait for that
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """Save, then finish as Tornado does.
+
+        2xx to 4xx responses save what the handler changed. A response that has failed (5xx, or an
+        exception after the first flush) drops it, and puts back the notifications it took.
+        """
+        if refuses(self, chunk):
+            return super().finish(chunk)  # which raises
+        if chunk is not None:
+            self.write(chunk)
+        session = self.__session()
+        if session is None:
+            return super().finish()
+        flushing = None if session.held is None else self.__waiting
+        save = self.__save_method(session) if flushing is None else None
+        if session.block is None and self.get_status() != WEBSOCKET_OPENS:
+            session.closed = CLOSED  # the end of a block does, where one is open
+        if save is None and flushing is None:
+            return super().finish()
+        if flushing is None:
+            session.held = hold(self)
+        set_finished(self, True)
+        session.leaves = end_body(self)
+        return self.__start(self.__save_and_finish(session, save, flushing))
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+        """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
+        session, save = self.__session(), None
+        if session is not None and session.held is not None and self.__waiting is not None:
+            return _after(self.__waiting)
+        if session is not None and not headers_written(self) and not include_footers:
+            save = self.__save_method(session)
+        if session is None or save is None:
+            return super().flush(include_footers)
+        session.held = hold(self)
+        return self.__start(self.__save_and_flush(session, save))
+
+    def detach(self) -> IOStream:
+        """As Tornado's. Raises `RuntimeError` if something would not be saved any more."""
+        session = self.__session()
+        if session is not None and self.get_status() != WEBSOCKET_OPENS:
+            if session.unsaved() or session.held is not None:
+                raise RuntimeError(
+                    "nothing is saved or sent after detach(): `await self.session.save()`, or "
+                    "`await self.flush()`, before it"
+                )
+            session.closed = CLOSED
+        return super().detach()
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """As Tornado's; knows the status of this package's exceptions."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, SessionError):
+            status_code, kwargs["reason"] = error.status, error.reason
+        self.__answers_error = True
+        if headers_written(self) and not is_finished(self):
+            self.__failed = True  # Tornado can only cut the response short
+        if isinstance(error, StoreUnavailable):
+            ask_to_retry(self, error)
+        super().send_error(status_code, **kwargs)
+
+    def _session_manager_fault(self, error: BaseException) -> BaseException:
+        self.__answers_error = True
+        try:
+            if not is_finished(self) and (session := self.__session()) is not None:
+                session.unsaved()
+        except TypeError as fault:  # a value that cannot be kept: a 500, not the 404 it came with
+            self.__failed = True
+            return fault
+        return error
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """As Tornado's; an outage makes one line a second, not a traceback with each request."""
+        if isinstance(value, StoreUnavailable):
+            Store.of(self.application).log_outage(value)
+        elif isinstance(value, SessionLost):
+            log.info("%s %s: %s", self.request.method, self.request.uri, value)
+        else:
+            super().log_exception(typ, value, tb)
+
+    def on_connection_close(self) -> None:
+        """As Tornado's; saves what a WebSocket has changed last."""
+        super().on_connection_close()
+        session = self.__session()
+        if session is not None and self.get_status() == WEBSOCKET_OPENS:
+            self.__start(_save_at_close(session))
+            session.closed = CLOSED
+
+    def __session(self) -> SessionManager | None:
+        """Return the session of this request, if one was asked for and loaded."""
+        session = self._session_manager_of_request
+        return session if session is not None and session.state is not None else None
+
+    def _session_manager_in_use(self) -> SessionManager:
+        session = self._session_manager_of_request
+        if session is None:  # an empty one is false
+            session = SessionManager(self)
+        session.varies = True
+        if session.state is None and (is_finished(self) or self.__answers_error):
+            # Error pages and logs of a request that never had its session find nobody's, empty.
+            session.state, session.closed = State.NEW, "the session of this request was not loaded"
+        session.check_loaded()
+        return session
+
+    def __save_method(self, session: SessionManager) -> _Save | None:
+        """Return what must be awaited before the response may leave; None: nothing."""
+        if self.__failed or self.get_status() >= 500:
+            if session.is_used_by_job():
+                return None
+            session.discard()
+            return session.put_back if session.taken else None
+        if self.get_status() != WEBSOCKET_OPENS:
+            # A save that is under way may not know yet what was deleted since.
+            saves = session.unsaved() or session.use_is_due() or session.saving.locked()
+            return session.save if saves else None
+        if session.unsaved():
+            raise RuntimeError(
+                "a WebSocket cannot wait for its session to be saved when it opens: "
+                "`await self.session.save()` in prepare()"
+            )
+        return None
+
+    def __release(self, session: SessionManager) -> None:
+        held, session.held = session.held, None
+        if held is not None:
+            release(self, held)
+
+    async def __save_and_finish(
+        self, session: SessionManager, save: _Save | None, flushing: _Task | None
+    ) -> None:
+        given, sent, leaves = False, None, session.leaves
+        try:
+            if flushing is not None:
+                await flushing
+                save = self.__save_method(session)
+            if save is not None:
+                await save()
+            self.__release(session)
+            set_finished(self, False)
+            given = True
+            sent = super().finish()
+        except Exception as error:
+            if not given:
+                self.__release(session)
+                set_finished(self, False)
+                self.__failed = True
+                session.closed = ""  # an error page may use it, and changes nothing
+            fail(self, error)
+        finally:
+            if leaves is not None and not leaves.done():
+                leaves.set_result(None)
+        if sent is not None:
+            await sent
+
+    async def __save_and_flush(self, session: SessionManager, save: _Save) -> None:
+        try:
+            await save()
+        finally:
+            self.__release(session)
+        await super().flush()
+
+    def __start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        self.__waiting = asyncio.create_task(work)
+        return _after(self.__waiting)
+
+
+class SessionMixin(_Lifecycle):
+    """Gives a handler `self.session`. Write it before the handler class in the bases."""
+
+    @property
+    def session(self) -> SessionManager:
+        """This visitor's session, as a dictionary."""
+        return self._session_manager_in_use()
+
+
+class NotificationMixin(_Lifecycle):
+    """Gives a handler `self.notifications`. Write it before the handler class in the bases."""
+
+    @property
+    def notifications(self) -> NotificationManager:
+        """What this visitor is to be told once."""
+        self._session_manager_in_use()
+        return NotificationManager(self)
+
+
+async def _save_at_close(session: SessionManager) -> None:
+    try:
+        if session.unsaved():
+            await session.save()
+    except Exception:
+        log.exception("what a WebSocket changed before it closed was not saved")
+
+
+def _after(task: asyncio.Task[None]) -> asyncio.Future[None]:
+    """Return a future for a handler to wait for: where it gives up, the task goes on."""
+    waiter = asyncio.Future[None]()
+
+    def hand_on(task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if waiter.done():
+            return
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+            waiter.exception()  # most handlers never wait: do not report it once more
+
+    task.add_done_callback(hand_on)
+    return waiter
