@@ -17,6 +17,9 @@ from .app_process import SLOW, Process
 from .conftest import Start
 from .servers import HOST, Server
 
+# The tests themselves may have been started with nohup, which ignores it.
+HANGUP = "import signal; signal.signal(signal.SIGHUP, signal.{})\n"
+
 StartTwo = Callable[[], tuple[Process, list[int]]]
 
 
@@ -25,7 +28,7 @@ def serve(start: Start) -> Start:
     """Starts the app with the slow page, and waits until it serves."""
 
     def serve(**environ: str) -> Process:
-        app = start(program=["-c", SLOW], **environ)
+        app = start(program=["-c", HANGUP.format("SIG_DFL") + SLOW], **environ)
         read_until(app, "serving")
         return app
 
@@ -80,8 +83,7 @@ def test_a_second_signal_ends_all_processes_at_once(serve_two: StartTwo) -> None
 
 
 def test_a_program_that_nohup_started_outlives_its_terminal(start: Start) -> None:
-    ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    app = start(program=["-c", ignore + SLOW])
+    app = start(program=["-c", HANGUP.format("SIG_IGN") + SLOW])
     read_until(app, "Serving on")
     app.send(signal.SIGHUP)
     app.send(signal.SIGHUP)
