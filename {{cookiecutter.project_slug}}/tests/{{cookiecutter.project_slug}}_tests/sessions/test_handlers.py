@@ -237,6 +237,7 @@ async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
         finished.set()
 
     def on_connection_close(handler: Script) -> None:
+        super(Script, handler).on_connection_close()
         ran.append("on_connection_close")
         gone.set()
 
@@ -256,6 +257,36 @@ async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
             await finished.wait()
     assert await value_of(browser, "seen") == 2
     assert ran == ["on_connection_close", "on_finish"]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_handler_goes_on_with_its_session_though_the_client_has_gone(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("seen", 1))
+    begun, gone, finished = Event(), Event(), Event()
+
+    async def does(handler: Script) -> None:
+        handler.session["seen"] = 2
+        begun.set()
+        await gone.wait()
+        handler.session["late"] = True
+
+    def close(handler: Script) -> None:
+        super(Script, handler).on_connection_close()
+        gone.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Script, "on_connection_close", close)
+        patch.setattr(Script, "on_finish", lambda handler: finished.set())
+        Script.does = staticmethod(does)
+        writer = await send(browser)
+        await begun.wait()
+        writer.transport.abort()
+        async with asyncio.timeout(10):
+            await finished.wait()
+    assert (await value_of(browser, "seen"), await value_of(browser, "late")) == (2, True)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions import Store
+from {{cookiecutter.project_slug}}.sessions import Store, StoreUnavailable
 from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 
 from .conftest import ON_MEMORY, Clock, MakeBrowser, Script, run, value_of
@@ -294,6 +294,27 @@ async def test_created_last_used_and_new(make_browser: MakeBrowser, clock: Clock
     assert new is False and created == still
     assert 0 <= (used - created).total_seconds() < 5
     assert 995 < (later - created).total_seconds() < 1005
+
+
+async def test_a_session_that_could_not_begin_was_not_created(
+    make_browser: MakeBrowser, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: object, **kwargs: object) -> None:
+        raise StoreUnavailable("somewhere", "no answer")
+
+    seen: list[object] = []
+
+    async def does(handler: Script) -> None:
+        session = handler.session
+        session["a"] = 1
+        with monkeypatch.context() as patch:
+            patch.setattr(store.sessions, "write", fail)
+            with pytest.raises(StoreUnavailable):
+                await session.save()
+        seen.extend((session.new, session.created))
+
+    await run(make_browser(), does)
+    assert seen == [True, None]
 
 
 async def test_a_use_is_noted_once_a_minute_and_by_no_look(

@@ -22,11 +22,16 @@ TIMEOUT_S = 1.0
 
 
 def view(
-    port: int | None, epoch: int = 1, *, name: str = SERVICE, down: int | None = None
+    port: int | None,
+    epoch: int = 1,
+    *,
+    name: str = SERVICE,
+    down: int | None = None,
+    flags: str = "s_down,o_down",
 ) -> Reply:
     """Return what a sentinel replies that takes the server at `port` for the master.
 
-    `down`: it has seen the one at that port die, and has just promoted this one.
+    `down`: it has seen the one at that port die, as `flags` say, and has just promoted this one.
     """
 
     def reply(command: list[bytes]) -> Any:
@@ -36,7 +41,7 @@ def view(
                     "name": name,
                     "ip": HOST,
                     "port": down or port or 0,
-                    "flags": "master,s_down,o_down" if down else "master",
+                    "flags": f"master,{flags}" if down else "master",
                     "config-epoch": epoch,
                 }
                 return [[str(part).encode() for pair in state.items() for part in pair]]
@@ -140,10 +145,11 @@ async def test_server_that_becomes_the_master_is_found_while_the_old_one_still_a
             assert "HGETALL" in new.commands
 
 
-async def test_master_that_the_sentinels_know_to_be_down_is_not_tried(
-    storage: dict[str, Any], key: str
+@pytest.mark.parametrize("flags", ["s_down", "s_down,o_down"])
+async def test_master_that_a_sentinel_knows_to_be_down_is_not_tried(
+    storage: dict[str, Any], key: str, flags: str
 ) -> None:
     port = storage["port"]
-    async with found_by(view(port, down=port)) as records:
+    async with found_by(view(port, down=port, flags=flags)) as records:
         with pytest.raises(StoreUnavailable, match="it is down"):
             await records.load(key)

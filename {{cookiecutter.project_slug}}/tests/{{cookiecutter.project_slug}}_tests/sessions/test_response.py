@@ -154,6 +154,19 @@ async def test_a_body_is_sent_or_refused_as_without_the_mixins(
             await tornado.same(kind, does=BODIES[body], **request)
 
 
+async def test_a_body_that_a_204_cannot_have_is_refused_before_anything_is_saved(
+    make_browser: MakeBrowser,
+) -> None:
+    def does(handler: Script) -> None:
+        handler.session["seen"] = 1
+        handler.set_status(204)
+        handler.write("x")
+
+    browser = make_browser()
+    assert (await run(browser, does)).status == 500
+    assert await value_of(browser, "seen") == "absent"
+
+
 async def test_an_etag_that_the_client_knows_is_a_304(tornado: Comparison) -> None:
     async def page(handler: Any) -> None:
         handler.write("the same")

@@ -35,6 +35,15 @@ def test_an_outage_is_logged_once_a_second_for_each_cause(
     assert caplog.messages == [f"session store the store: {cause}" for cause in "abab"]
 
 
+def test_an_outage_is_not_forgotten_because_another_is_logged(
+    store: Store, now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    for at, cause in ((0, "a"), (0.1, "b"), (0.2, "a")):
+        now[0] = 1000 + at
+        store.log_outage(StoreUnavailable("the store", cause))
+    assert len(caplog.messages) == 2
+
+
 def test_an_outage_is_logged_though_the_clock_was_set_back(
     store: Store, now: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
