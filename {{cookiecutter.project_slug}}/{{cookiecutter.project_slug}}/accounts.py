@@ -232,7 +232,11 @@ class Accounts:
             # than the database says.
             await owner.set("role", "")
             await db.commit()
-        await owner.set("role", role)
+            # The row is locked again, as somebody may be about to take the role away.
+            has_it = (User.id == user_id) & (User.role == role)
+            if role and await _update(db, has_it, {"role": role}):
+                await owner.set("role", role)
+                await db.commit()
         return True
 
     # Prove an address

@@ -68,7 +68,9 @@ async def test_the_json_api_answers_in_json_whatever_happens(
 ) -> None:
     add(app, "JsonHandler")
 
-    async def send(method: str, path: str, body: str | None, **headers: str) -> tuple[int, Any]:
+    async def send(
+        method: str, path: str, body: str | bytes | None, **headers: str
+    ) -> tuple[int, Any]:
         cookie = browser.session_cookie
         sent = {"Cookie": f"{cookie.name}={cookie.value}"} if cookie else {}
         request = HTTPRequest(base_url + path, method, sent | headers, body)
@@ -81,7 +83,8 @@ async def test_the_json_api_answers_in_json_whatever_happens(
     await browser.register()
     assert await send("POST", "/api/notes", '{"text": "tea"}') == (201, {"notes": ["tea"]})
     assert await send("GET", "/api/notes", None) == (200, {"notes": ["tea"]})
-    for body in ('{"text": 1}', "{", "text=tea", "{}", '{"text": "\u00e9\\n<", "stars": "\u00e9"}'):
+    bodies: list[str | bytes] = ['{"text": 1}', "{", "text=tea", "{}", "[" * 100_000]
+    for body in (*bodies, '{"text": "\u00e9\\n<", "stars": "\u00e9"}', b'{"text": "\xff"}'):
         status, error = await send("POST", "/api/notes", body)
         assert status == 422 and error["error"]
     assert (await send("DELETE", "/api/notes", None))[0] == 405

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import shutil
@@ -18,6 +19,7 @@ from {{cookiecutter.project_slug}}.accounts import RoleRefused
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.handlers.rights import confirmed, require
+from {{cookiecutter.project_slug}}.sessions import Owner
 from {{cookiecutter.project_slug}}.settings import Settings
 from {{cookiecutter.project_slug}}.user_command import UserCommand
 
@@ -112,6 +114,27 @@ async def test_a_login_under_way_brings_no_role_that_was_taken_away(
         assert page.text != "for admins"
         await browser.post("/logout")
         await set_role(app, "admin")
+
+
+@pytest.mark.gen_test
+async def test_a_role_that_is_taken_away_while_it_is_given_is_in_no_session(
+    app: App, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = make_browser()
+    await ada.register("ada")
+    give, takes = Owner.set, list[asyncio.Task[None]]()
+
+    async def slow(owner: Owner, name: str, value: object) -> int:
+        if value == "admin":
+            takes.append(asyncio.create_task(set_role(app, "")))
+            await asyncio.wait(takes, timeout=0.2)
+        return await give(owner, name, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Owner, "set", slow)
+        await set_role(app, "admin")
+        await asyncio.gather(*takes)
+    assert (await ada.get("/admins")).status == 403
 
 
 @pytest.mark.gen_test
