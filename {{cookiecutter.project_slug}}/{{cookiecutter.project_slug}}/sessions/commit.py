@@ -95,7 +95,7 @@ async def _begin(session: Session) -> None:
     session.check_can_begin()
     token = new_token()
     session.set_own(CREATED, session.store.clock())
-    changes = session.changes()
+    changes = session.to_write()
     if await _store(session, id_of(token), changes, create=True):
         _become(session, token)
         log_event(session, "created", id_of(token))
@@ -105,7 +105,7 @@ async def _begin(session: Session) -> None:
 
 async def _merge(session: Session) -> None:
     assert session.id is not None
-    changes, former_owner = session.changes(), session.stored.get(OWNER)
+    changes, former_owner = session.to_write(), session.stored.get(OWNER)
     if not changes and not session.use_is_due():
         return
     try:
@@ -136,8 +136,8 @@ async def _move(session: Session) -> None:
             "the session's id cannot change after the headers are sent, because the new one needs "
             "a cookie: call regenerate() before the first flush()"
         )
-    store, old, stored, changes = session.store, session.id, session.stored, session.changes()
-    loaded, outgoing = dict(stored), dict(session.outgoing)
+    store, old, changes = session.store, session.id, session.to_write()
+    loaded, outgoing = session.stored.copy(), session.outgoing.copy()
     token, session.version = new_token(), None
     new = id_of(token)
     if not await _store(session, new, {**loaded, **changes}, create=True):
@@ -146,7 +146,7 @@ async def _move(session: Session) -> None:
     try:
         held = await store.sessions.end(store.key("session", old), MOVED + new)
     except BaseException:  # the next commit does it again, all of it
-        if session.stored is stored:
+        if session.state is not State.ENDED:  # destroyed meanwhile
             session.stored, session.outgoing = loaded, {**outgoing, **session.outgoing}
         raise
     # What others have stored under the old id since this request loaded it.
@@ -157,12 +157,12 @@ async def _move(session: Session) -> None:
     }
     session.touched -= late.keys()
     try:
-        moved = bool(held) and (not late or await put(session, new, late, stored=stored))
+        moved = bool(held) and (not late or await put(session, new, late))
     except SessionError as error:  # the old id is gone: the visitor must get the new one
         _become(session, token)
         if isinstance(error, SessionTooLarge):  # what others have stored was accepted, and stays
             before = {name: loaded.get(name) for name in changes}
-            await put(session, new, {**before, **late}, stored=stored)
+            await put(session, new, {**before, **late})
         raise
     if not moved:
         await store.sessions.end(store.key("session", new), ENDED)
@@ -193,7 +193,7 @@ async def _end(session: Session) -> None:
         if labels and session.can_set_cookie():  # they reach the visitor's next page
             values = await store.notifications.end(store.key("notice", old), ENDED)
             for field in labels.keys() & values:
-                session.queue(field, decode(labels[field]), values[field])
+                session.outgoing[field] = Notice(labels[field], values[field])
         if session.unsaved():
             await _begin(session)
     except StoreUnavailable as error:
@@ -209,9 +209,7 @@ async def _lose(session: Session, changes: Changes) -> None:
     """
     refused = any(not name.startswith(WAITING) for name in changes)
     if session.outgoing and not refused and session.id is not None:
-        labels = session.waiting()
-        alone = {f: Notice(encode(labels[f]), raw) for f, raw in session.outgoing.items()}
-        refused = not await deliver(session.store, session.id, alone)
+        refused = not await deliver(session.store, session.id, session.outgoing)
     session.state, session.outgoing = State.LOST, {}
     session.forget()
     if refused:
@@ -241,24 +239,25 @@ async def _store(
     On the owner's list first, so that the session can always be ended; then the notices, so that
     whoever finds a label finds the value.
     """
-    stored = session.stored
-    if session.owner is not None and (OWNER in fields or session.use_is_due()):
+    if create or session.use_is_due():
+        fields = {**fields, USED: encode(session.store.clock())}
+    if session.owner is not None and {OWNER, USED} & fields.keys():
         # In use, too, as the store may have evicted the list.
         agent, since, now = session.agent()[:300], session.own(OWNER)[2], session.store.clock()
         entry = Entry(session.handle, agent, session.address, since, now, now + session.ttl_s())
         await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
-    labels = [name for name in fields if name.startswith(WAITING)]
-    outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in labels}
+    outgoing = {f: each.value for f, each in session.outgoing.items() if WAITING + f in fields}
     waits = not create and any(name.startswith(WAITING) for name in session.stored)
     if outgoing or waits:  # what waits lives as long as its session
         await _write_notices(session, session_id, outgoing)
-    if not await put(session, session_id, fields, create=create, stored=stored, notes_use=True):
+    if not await put(session, session_id, fields, create=create):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
-    if unwanted := [name.removeprefix(WAITING) for name in labels if fields[name] is None]:
-        # Last, as a record that is refused keeps what it had.
-        await _write_notices(session, session_id, dict.fromkeys(unwanted))
+    unwanted = [n for n, raw in fields.items() if raw is None and n.startswith(WAITING)]
+    if unwanted:  # last, as a record that is refused keeps what it had
+        gone = {name.removeprefix(WAITING): None for name in unwanted}
+        await _write_notices(session, session_id, gone)
     return True
 
 

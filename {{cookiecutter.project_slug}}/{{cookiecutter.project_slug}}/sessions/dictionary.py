@@ -57,12 +57,6 @@ class Dictionary(MutableMapping[str, Any]):
             self.touched.add(name)
         return value
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of `name`, or `default` if there is none."""
-        if name not in self:
-            return default
-        return self[name]
-
     def __setitem__(self, name: str, value: object) -> None:
         """Set `name`. Raises `TypeError` for a value that could not be given back as it is."""
         self.check_name(name)
@@ -99,10 +93,6 @@ class Dictionary(MutableMapping[str, Any]):
         """Remove the names. Those that are not there are passed over."""
         for name in names:
             self.pop(name, None)
-
-    def clear(self) -> None:
-        """Remove all names."""
-        self.delete(*self)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the last name and its value. Raises `KeyError` if there is none."""
@@ -147,6 +137,8 @@ class Dictionary(MutableMapping[str, Any]):
 
     def written(self, changes: Changes) -> None:
         """Note that the store now holds `changes`, those of others included."""
+        if self.state is State.ENDED:  # destroyed meanwhile
+            return
         for name, raw in changes.items():
             if raw is None:
                 self.stored.pop(name, None)

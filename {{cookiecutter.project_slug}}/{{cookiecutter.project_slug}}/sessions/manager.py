@@ -171,11 +171,10 @@ class SessionManager(Session):
         """Take back what was changed since, and not saved."""
         self.discard()
         if self.id == mark.id:  # otherwise it has begun, moved or ended since
-            self.state, self.outgoing = mark.state, {}
+            self.state, self.outgoing = mark.state, mark.outgoing
             self.replace(mark.stored)
             for name, raw in mark.changes.items():
                 self.set_own(name, None if raw is None else decode(raw))
-            self.outgoing = mark.outgoing
 
     def is_used_by_job(self) -> bool:
         """Whether a job has a block open, which goes on after the response."""

@@ -90,7 +90,7 @@ class NotificationManager:
         async with session.saving:
             await self._look()
         labels = self._labels(None, category)
-        values = session.outgoing.copy()
+        values = {field: notice.value for field, notice in session.outgoing.items()}
         if session.id is not None and labels.keys() - values.keys():
             key = session.store.key("notice", session.id)
             snapshot = await session.store.notifications.load(key)
@@ -103,7 +103,8 @@ class NotificationManager:
         session.check_writable()
         if name is not None:
             self.delete(name)
-        session.queue(new_field(session.store.clock()), [name, category], raw)
+        label = encode([name, category])
+        session.outgoing[new_field(session.store.clock())] = Notice(label, raw)
 
     def _labels(self, name: str | None, category: str | None = None) -> dict[str, list[Any]]:
         """Return the labels of what waits under `name` (None: messages) by field, oldest first."""
@@ -123,9 +124,7 @@ class NotificationManager:
         """Remove notices, and return those that nobody else has taken."""
         await self._look()
         session, labels = self._session, self._labels(name, category)
-        found = {f: session.outgoing.pop(f) for f in labels if f in session.outgoing}
-        for field in found:
-            session.set_own(WAITING + field, None)
+        found = {f: session.outgoing.pop(f).value for f in labels if f in session.outgoing}
         old = {f: encode(label) for f, label in labels.items() if f not in found}
         if old and session.id is not None:
             # The labels go at the same time, to spare a trip. If one of the two fails, the response

@@ -79,7 +79,7 @@ class Mark(NamedTuple):
     state: State | None
     stored: dict[str, bytes]
     changes: dict[str, bytes | None]
-    outgoing: dict[str, bytes]
+    outgoing: dict[str, Notice]
 
 
 def is_owned(values: Mapping[str, Any], user_id: str | int) -> bool:

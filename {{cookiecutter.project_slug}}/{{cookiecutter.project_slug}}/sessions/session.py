@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from .codec import decode
 from .commit import commit, modify
 from .config import DAY_S
 from .dictionary import Dictionary
@@ -29,7 +30,7 @@ from .record import (
     life_s,
 )
 from .store import Store
-from .trips import find
+from .trips import refresh
 
 _NOTED_EVERY_S: Final = 60
 
@@ -57,8 +58,8 @@ class Session(Dictionary):
     def __init__(self, store: Store) -> None:
         super().__init__()
         self.store = store
-        self.outgoing: dict[str, bytes] = {}
-        """Encoded values of notices to store at the commit, by field."""
+        self.outgoing: dict[str, Notice] = {}
+        """Notices to store at the commit, by field."""
         self.taken: dict[str, Notice] = {}
         """Notices that were read, to be put back if the response fails."""
         self.saving = asyncio.Lock()
@@ -189,13 +190,10 @@ class Session(Dictionary):
         """
         self.check_loaded()
         async with self.saving:
-            found, moves = None, self.state is State.MOVED
-            if self.id is not None and self.state is not State.ENDED:
-                found = await find(self, self.id)
-                alive = State.MOVED if moves else State.ALIVE  # asked for safety's sake: it stays
-                self.state = alive if found is State.ALIVE else State.LOST
-            if found is not State.ALIVE:
+            if self.id is None or self.state is State.ENDED:
                 self.forget()
+            else:
+                await refresh(self, keep=False)
         if touch and self.use_is_due():
             await self.save()
 
@@ -206,7 +204,8 @@ class Session(Dictionary):
         if self.state in (State.MOVED, State.ENDED):
             return True
         is_alive = self.state is State.ALIVE
-        return bool(self.changes() if is_alive else self._values.keys() - BEGIN_NOTHING)
+        changes = self.changes() if is_alive else self._values.keys() - BEGIN_NOTHING
+        return bool(changes or self.outgoing)
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
@@ -228,21 +227,15 @@ class Session(Dictionary):
         self.replace({})
         self.version = None
 
-    def replace(self, fields: dict[str, bytes]) -> None:
-        waiting = self.waiting() if self.outgoing else {}
-        super().replace(fields)
-        for field, raw in self.outgoing.items():
-            self.queue(field, waiting[field], raw)
+    def to_write(self) -> dict[str, bytes | None]:
+        """Return the changes, with the labels of the notices to store."""
+        return self.changes() | {WAITING + f: each.label for f, each in self.outgoing.items()}
 
     def waiting(self) -> dict[str, list[Any]]:
         """Return name and category of the notices that wait, by field, oldest first."""
-        labels = (each for each in sorted(self._values.items()) if each[0].startswith(WAITING))
-        return {name.removeprefix(WAITING): label for name, label in labels}
-
-    def queue(self, field: str, label: list[Any], raw: bytes) -> None:
-        """Store a notice at the commit."""
-        self.outgoing[field] = raw
-        self.set_own(WAITING + field, label)
+        labels = {n[len(WAITING) :]: v for n, v in self._values.items() if n.startswith(WAITING)}
+        labels |= {field: decode(notice.label) for field, notice in self.outgoing.items()}
+        return dict(sorted(labels.items()))
 
     def cookie_expires(self) -> float | None:
         """Return when the cookie expires, in seconds since the epoch; None: with the browser."""
@@ -259,11 +252,10 @@ class Session(Dictionary):
 
     def ttl_s(self) -> float:
         """Return for how many seconds a record that is written now lives without use."""
-        config, now = self.store.config, self.store.clock()
+        now = self.store.clock()
         # Destroyed while it is saved, it has forgotten when it began.
-        left_s: float = self._values.get(CREATED, now) + config.absolute_timeout - now
-        idle_s: float = self._values.get(IDLE) or config.idle_timeout
-        return max(1.0, min(idle_s, left_s))
+        values = {CREATED: now, **self._values, USED: now}
+        return max(1.0, life_s(values, self.store.config, now))
 
     @abstractmethod
     def agent(self) -> str:
