@@ -45,33 +45,27 @@ async def modify(
     async with session.saving:
         await commit(session)
         async with session.store.lock(session.id or str(id(session)), due):
-            return await _modify(session, name, function, default)
-
-
-async def _modify(
-    session: Session, name: str, function: Callable[[Any], object], default: object
-) -> Any:
-    while True:
-        old = session.stored.get(name)
-        new = function(decode(encode(default) if old is None else old))
-        if new is None:
-            raise TypeError(
-                f"modify({name!r}): the function returned None instead of the new value; "
-                "list.append does, so write: lambda items: [*items, item]"
-            )
-        raw = encode(new, f"session[{name!r}]")
-        if session.state is not State.ALIVE or session.id is None:
-            if session.state is State.NEW:
-                session.check_can_begin()
-            session.set_own(name, new)
-            await commit(session)
-            return new
-        session.touched.discard(name)
-        if await put(session, session.id, {name: raw}, expect={name: old}):
-            return session.get(name, new)
-        if not await refresh(session):
-            _refuse(session)
-            return new
+            while True:
+                old = session.stored.get(name)
+                new = function(decode(encode(default) if old is None else old))
+                if new is None:
+                    raise TypeError(
+                        f"modify({name!r}): the function returned None instead of the new value; "
+                        "list.append does, so write: lambda items: [*items, item]"
+                    )
+                raw = encode(new, f"session[{name!r}]")
+                if session.state is not State.ALIVE or session.id is None:
+                    if session.state is State.NEW:
+                        session.check_can_begin()
+                    session.set_own(name, new)
+                    await commit(session)
+                    return new
+                session.touched.discard(name)
+                if await put(session, session.id, {name: raw}, expect={name: old}):
+                    return session.get(name, new)
+                if not await refresh(session):
+                    _drop(session)
+                    return new
 
 
 async def commit(session: Session) -> None:
@@ -88,7 +82,7 @@ async def commit(session: Session) -> None:
         case State.ENDED:
             await _end(session)
         case State.LOST if session.unsaved():
-            _refuse(session)
+            _drop(session)
 
 
 async def _begin(session: Session) -> None:
@@ -210,18 +204,17 @@ async def _lose(session: Session, changes: Changes) -> None:
     refused = any(not name.startswith(WAITING) for name in changes)
     if session.outgoing and not refused and session.id is not None:
         refused = not await deliver(session.store, session.id, session.outgoing)
-    session.state, session.outgoing = State.LOST, {}
-    session.forget()
-    if refused:
-        _refuse(session)
+    session.state = State.LOST
+    _drop(session, refused)
 
 
-def _refuse(session: Session) -> None:
+def _drop(session: Session, refused: bool = True) -> None:
     session.outgoing = {}
     session.forget()
-    if not session.drops_if_lost():
+    if refused and not session.drops_if_lost():
         raise SessionLost
-    log.info("dropped what a request changed: its session has ended or changed its id")
+    if refused:
+        log.info("dropped what a request changed: its session has ended or changed its id")
 
 
 def _become(session: Session, token: str) -> None:

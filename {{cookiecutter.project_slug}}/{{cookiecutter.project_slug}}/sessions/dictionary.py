@@ -57,6 +57,12 @@ class Dictionary(MutableMapping[str, Any]):
             self.touched.add(name)
         return value
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of `name`, or `default` if there is none."""
+        if name not in self:
+            return default
+        return self[name]
+
     def __setitem__(self, name: str, value: object) -> None:
         """Set `name`. Raises `TypeError` for a value that could not be given back as it is."""
         self.check_name(name)

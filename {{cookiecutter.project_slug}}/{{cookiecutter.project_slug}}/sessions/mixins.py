@@ -197,29 +197,28 @@ class _Lifecycle(HandlerBase):
 
     def __release(self, session: SessionManager) -> None:
         held, session.held = session.held, None
-        if held is not None:
-            release(self, held)
+        release(self, held)
 
     async def __save_and_finish(
         self, session: SessionManager, save: _Save | None, flushing: _Task | None
     ) -> None:
-        given, sent, leaves = False, None, session.leaves
+        sent, leaves = None, session.leaves
         try:
-            if flushing is not None:
-                await flushing
-                save = self.__save_method(session)
-            if save is not None:
-                await save()
-            self.__release(session)
-            set_finished(self, False)
-            given = True
-            sent = super().finish()
-        except Exception as error:
-            if not given:
-                self.__release(session)
-                set_finished(self, False)
+            try:
+                if flushing is not None:
+                    await flushing
+                    save = self.__save_method(session)
+                if save is not None:
+                    await save()
+            except Exception:
                 self.__failed = True
                 session.closed = ""  # an error page may use it, and changes nothing
+                raise
+            finally:
+                self.__release(session)
+                set_finished(self, False)
+            sent = super().finish()
+        except Exception as error:
             fail(self, error)
         finally:
             if leaves is not None and not leaves.done():
@@ -268,12 +267,12 @@ async def _save_at_close(session: SessionManager) -> None:
 
 def _after(task: asyncio.Task[None]) -> asyncio.Future[None]:
     """Return a future for a handler to wait for: where it gives up, the task goes on."""
-    waiter = asyncio.Future[None]()
+    waiter: asyncio.Future[None] = asyncio.Future()
 
     def hand_on(task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
         if waiter.done():
             return
+        error = None if task.cancelled() else task.exception()
         if error is None:
             waiter.set_result(None)
         else:

@@ -130,24 +130,21 @@ class NotificationManager:
             # The labels go at the same time, to spare a trip. If one of the two fails, the response
             # does, and the labels are put back.
             session.taken |= {field: Notice(label, None) for field, label in old.items()}
-            key, gone = session.store.key("notice", session.id), {WAITING + f: None for f in old}
-            session.touched -= gone.keys()
+            key, engine = session.store.key("notice", session.id), session.store.notifications
             held, unlabelled = await asyncio.gather(
-                session.store.notifications.write(
-                    key, dict.fromkeys(old), session.ttl_s(), create=False
-                ),
-                put(session, session.id, gone),
+                engine.write(key, dict.fromkeys(old), session.ttl_s(), create=False),
+                put(session, session.id, {WAITING + field: None for field in old}),
                 return_exceptions=True,
             )
             if isinstance(held, BaseException):
                 raise held
-            for field in old:
+            for field, label in old.items():
                 del session.taken[field]
-            held = held or {}
-            session.taken |= {field: Notice(old[field], value) for field, value in held.items()}
+                if held and field in held:
+                    session.taken[field] = Notice(label, held[field])
             if isinstance(unlabelled, BaseException):
                 raise unlabelled
-            found |= held
+            found |= held or {}
         return _messages(labels, found)
 
 

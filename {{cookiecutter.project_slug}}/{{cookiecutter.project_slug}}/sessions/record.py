@@ -72,16 +72,6 @@ def renamed(field: str) -> str:
     return field[:20] + secrets.token_hex(4)
 
 
-class Mark(NamedTuple):
-    """A session's state, and what had changed, at the beginning of a block."""
-
-    id: str | None
-    state: State | None
-    stored: dict[str, bytes]
-    changes: dict[str, bytes | None]
-    outgoing: dict[str, Notice]
-
-
 def is_owned(values: Mapping[str, Any], user_id: str | int) -> bool:
     """Return whether a record says that the session is this user's: lists may be out of date."""
     return OWNER in values and str(values[OWNER][0]) == str(user_id)
