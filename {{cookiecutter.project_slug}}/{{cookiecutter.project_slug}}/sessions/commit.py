@@ -26,19 +26,20 @@ from .record import (
     Notice,
     State,
     deliver,
+    labels_of,
 )
 from .trips import log_event, put, refresh
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .manager import SessionManager
 
 log = logging.getLogger(__package__)
 
 
 async def modify(
-    session: Session, name: str, function: Callable[[Any], object], default: object
+    session: SessionManager, name: str, function: Callable[[Any], object], default: object
 ) -> Any:
-    """See `Session.modify`."""
+    """See `SessionManager.modify`."""
     session.check_name(name)
     session.check_loaded()
     due = asyncio.get_running_loop().time() + session.store.config.storage_timeout
@@ -68,8 +69,8 @@ async def modify(
                     return new
 
 
-async def commit(session: Session) -> None:
-    """Write what has changed. See `Session.save` for what it raises."""
+async def commit(session: SessionManager) -> None:
+    """Write what has changed. See `SessionManager.save` for what it raises."""
     if session.state is State.ENDED and session.id is None:  # destroyed while it began, in vain
         session.state = State.NEW
     match session.state:
@@ -85,7 +86,7 @@ async def commit(session: Session) -> None:
             _drop(session)
 
 
-async def _begin(session: Session) -> None:
+async def _begin(session: SessionManager) -> None:
     session.check_can_begin()
     token = new_token()
     session.set_own(CREATED, session.store.clock())
@@ -97,7 +98,7 @@ async def _begin(session: Session) -> None:
         await _lose(session, changes)
 
 
-async def _merge(session: Session) -> None:
+async def _merge(session: SessionManager) -> None:
     assert session.id is not None
     changes, former_owner = session.to_write(), session.stored.get(OWNER)
     if not changes and not session.use_is_due():
@@ -118,7 +119,7 @@ async def _merge(session: Session) -> None:
         session.sets_cookie = True  # a persistent cookie is renewed in use
 
 
-async def _move(session: Session) -> None:
+async def _move(session: SessionManager) -> None:
     """Copy the record to a new id, then end the old one, which decides who moves it.
 
     If the store fails in between, the visitor still has the old session, and whoever ends this
@@ -166,7 +167,7 @@ async def _move(session: Session) -> None:
     log_event(session, f"regenerated to {session.alias}", old)
     try:
         await _unlist(session, held.get(OWNER), old)
-        if any(name.startswith(WAITING) for name in session.stored):
+        if labels_of(session.stored):
             values = await store.notifications.end(store.key("notice", old), MOVED + new)
             if values:
                 await _write_notices(session, new, values)
@@ -174,14 +175,14 @@ async def _move(session: Session) -> None:
         store.log_outage(error)  # the visitor must get the new cookie all the same
 
 
-async def _end(session: Session) -> None:
+async def _end(session: SessionManager) -> None:
     assert session.id is not None
     store, old = session.store, session.id
     held = await store.sessions.end(store.key("session", old), ENDED)
     log_event(session, "destroyed", old)
     session.id, session.state = None, State.NEW
     session.sets_cookie, session.clears_cookie = False, True
-    labels = {n.removeprefix(WAITING): raw for n, raw in held.items() if n.startswith(WAITING)}
+    labels = labels_of(held)
     try:
         await _unlist(session, held.get(OWNER), old)
         if labels and session.can_set_cookie():  # they reach the visitor's next page
@@ -197,7 +198,7 @@ async def _end(session: Session) -> None:
         store.log_outage(error)  # the visitor must be logged out all the same
 
 
-async def _lose(session: Session, changes: Changes) -> None:
+async def _lose(session: SessionManager, changes: Changes) -> None:
     """Another request has ended the session or moved it: notices follow, unless they may speak of
     changes that are refused.
     """
@@ -208,7 +209,7 @@ async def _lose(session: Session, changes: Changes) -> None:
     _drop(session, refused)
 
 
-def _drop(session: Session, refused: bool = True) -> None:
+def _drop(session: SessionManager, refused: bool = True) -> None:
     session.outgoing = {}
     session.forget()
     if refused and not session.drops_if_lost():
@@ -217,7 +218,7 @@ def _drop(session: Session, refused: bool = True) -> None:
         log.info("dropped what a request changed: its session has ended or changed its id")
 
 
-def _become(session: Session, token: str) -> None:
+def _become(session: SessionManager, token: str) -> None:
     session.id, session.token = id_of(token), token
     if session.state is not State.ENDED:  # it may have been destroyed meanwhile
         session.state = State.ALIVE
@@ -225,7 +226,7 @@ def _become(session: Session, token: str) -> None:
 
 
 async def _store(
-    session: Session, session_id: str, fields: Changes, *, create: bool = False
+    session: SessionManager, session_id: str, fields: Changes, *, create: bool = False
 ) -> bool:
     """Write fields and notices. False: nothing, as another request has ended or moved it.
 
@@ -236,30 +237,30 @@ async def _store(
         fields = {**fields, USED: encode(session.store.clock())}
     if session.owner is not None and {OWNER, USED} & fields.keys():
         # In use, too, as the store may have evicted the list.
-        agent, since, now = session.agent()[:300], session.own(OWNER)[2], session.store.clock()
-        entry = Entry(session.handle, agent, session.address, since, now, now + session.ttl_s())
+        request, since, now = session.request, session.own(OWNER)[2], session.store.clock()
+        agent, address = request.headers.get("User-Agent", "")[:300], request.remote_ip or ""
+        entry = Entry(session.handle, agent, address, since, now, now + session.ttl_s())
         await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
-    outgoing = {f: each.value for f, each in session.outgoing.items() if WAITING + f in fields}
-    waits = not create and any(name.startswith(WAITING) for name in session.stored)
-    if outgoing or waits:  # what waits lives as long as its session
+    labels = labels_of(fields)
+    outgoing = {f: notice.value for f, notice in session.outgoing.items() if f in labels}
+    if outgoing or (not create and labels_of(session.stored)):  # all live as long as the session
         await _write_notices(session, session_id, outgoing)
     if not await put(session, session_id, fields, create=create):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
-    unwanted = [n for n, raw in fields.items() if raw is None and n.startswith(WAITING)]
-    if unwanted:  # last, as a record that is refused keeps what it had
-        gone = {name.removeprefix(WAITING): None for name in unwanted}
+    if gone := {field: None for field, label in labels.items() if label is None}:
+        # Last, as a record that is refused keeps what it had.
         await _write_notices(session, session_id, gone)
     return True
 
 
-async def _write_notices(session: Session, session_id: str, values: Changes) -> None:
+async def _write_notices(session: SessionManager, session_id: str, values: Changes) -> None:
     key = session.store.key("notice", session_id)
     await session.store.notifications.write(key, values, session.ttl_s(), create=True)
 
 
-async def _unlist(session: Session, owner: bytes | None, session_id: str) -> None:
+async def _unlist(session: SessionManager, owner: bytes | None, session_id: str) -> None:
     """Take the session off a former owner's list, or off its own under a former id."""
     if owner is not None:
         former = decode(owner)[0]

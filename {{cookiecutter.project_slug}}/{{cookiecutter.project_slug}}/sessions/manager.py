@@ -13,6 +13,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from .codec import decode
+from .commit import commit, modify
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
 from .handler import Held, headers_written, is_finished, is_over, when_it_leaves
@@ -58,10 +59,8 @@ class SessionManager(Session):
         if getattr(handler, _ATTRIBUTE, None) is self:
             return
         setattr(handler, _ATTRIBUTE, self)
-        request = handler.request
         super().__init__(Store.of(handler.application))
-        self.address = request.remote_ip or ""
-        self._request = request
+        self.request = handler.request
         self.request_id = getattr(handler, "request_id", "-")
         # The handler has the session. If the session had the handler too, only the garbage
         # collector could free them.
@@ -79,6 +78,44 @@ class SessionManager(Session):
         self._marks: list[Callable[[], None]] = []
         """What each open block, one inside of another, does where it fails."""
 
+    async def modify(
+        self, name: str, function: Callable[[Any], object], default: object = None
+    ) -> Any:
+        """Set `name` to `function(its value, or default)` at once, and return the new value.
+
+        Loses no other request's change of it: if one was faster, `function` is called again, so it
+        should do nothing else. What this request changed before is saved first. Raises `TypeError`
+        if the function returns None, `SessionLost` as `save` does.
+        """
+        return await modify(self, name, function, default)
+
+    async def save(self) -> None:
+        """Commit now: for streams, long polling, WebSockets and jobs.
+
+        Raises `SessionLost` if another request has ended the session; in a GET, what was changed is
+        dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is needed and the
+        headers are sent; `StoreUnavailable` if nothing is known to be saved.
+        """
+        self.check_loaded()
+        async with self.saving:
+            await commit(self)
+
+    async def reload(self, *, touch: bool = True) -> None:
+        """Read again what other requests have stored; what was changed and not saved is lost.
+
+        `touch=False`: a look that does not count as use, for loops that wait for news.
+        """
+        self.check_loaded()
+        async with self.saving:
+            if self.id is None or self.state is State.ENDED:
+                self.forget()
+            else:
+                await refresh(self, keep=False)
+        if touch and self.use_is_due():
+            await self.save()
+
+    # For the package itself
+
     async def load(self) -> None:
         """Find the session of the request's cookies. One trip each; none without a good cookie."""
         if self.state is not None:
@@ -86,7 +123,7 @@ class SessionManager(Session):
         if (handler := self._handler()) is not None:
             when_it_leaves(handler, self.set_headers)
         lost = False
-        tokens = self.store.signer.tokens("; ".join(self._request.headers.get_list("Cookie")))
+        tokens = self.store.signer.tokens("; ".join(self.request.headers.get_list("Cookie")))
         for token in tokens:
             try:
                 found = await find(self, id_of(token))
@@ -196,17 +233,27 @@ class SessionManager(Session):
             except StoreUnavailable as error:
                 self.store.log_outage(error)
 
-    def agent(self) -> str:
-        return self._request.headers.get("User-Agent", "")
-
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.
         waits = self.held is not None or not is_over(self._handler())
-        return waits and self._request.method in _READING
+        return waits and self.request.method in _READING
 
     def can_set_cookie(self) -> bool:
         handler = self._handler()
         return handler is not None and not headers_written(handler, self.held)
+
+    def check_writable(self) -> None:
+        self.check_open()
+        if self.state in (State.NEW, State.ENDED):
+            self.check_can_begin()
+
+    def check_can_begin(self) -> None:
+        """Raise if a session cannot begin any more."""
+        if not self.can_set_cookie():
+            raise RuntimeError(
+                "a session cannot begin after the headers are sent, because it needs a cookie: "
+                "store something before the first flush(), or before a WebSocket opens"
+            )
 
     def set_headers(self, headers: HTTPHeaders) -> None:
         """Put into the response's `headers` what the browser and caches must learn."""
@@ -216,7 +263,7 @@ class SessionManager(Session):
         if self.sets_cookie:
             value, expires = self.store.signer.sign(self.token), self.cookie_expires()
             handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
-        elif self.clears_cookie or (self._is_stale and self._request.request_time() < _STALE_S):
+        elif self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S):
             handler.clear_cookie(cookie.name, **cookie.attributes)
             self.clears_cookie = True
         if self.sets_cookie or self.clears_cookie:

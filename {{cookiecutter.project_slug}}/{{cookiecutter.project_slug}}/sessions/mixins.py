@@ -84,19 +84,15 @@ class _Lifecycle(HandlerBase):
         if chunk is not None:
             self.write(chunk)
         session = self.__session()
-        if session is None:
-            return super().finish()
-        flushing = None if session.held is None else self.__waiting
-        save = self.__save_method(session) if flushing is None else None
-        if session.block is None and self.get_status() != WEBSOCKET_OPENS:
+        save = None if session is None else self.__save_method(session)
+        if session is not None and session.block is None and self.get_status() != WEBSOCKET_OPENS:
             session.closed = CLOSED  # the end of a block does, where one is open
-        if save is None and flushing is None:
+        if session is None or save is None:
             return super().finish()
-        if flushing is None:
-            session.held = hold(self)
+        session.held = session.held or hold(self)
         set_finished(self, True)
         session.leaves = end_body(self)
-        return self.__start(self.__save_and_finish(session, save, flushing))
+        return self.__start(self.__save_and_finish(session, save))
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
@@ -179,6 +175,8 @@ class _Lifecycle(HandlerBase):
 
     def __save_method(self, session: SessionManager) -> _Save | None:
         """Return what must be awaited before the response may leave; None: nothing."""
+        if session.held is not None and (flushing := self.__waiting) is not None:
+            return lambda: self.__save_after(flushing, session)
         if self.__failed or self.get_status() >= 500:
             if session.is_used_by_job():
                 return None
@@ -199,17 +197,16 @@ class _Lifecycle(HandlerBase):
         held, session.held = session.held, None
         release(self, held)
 
-    async def __save_and_finish(
-        self, session: SessionManager, save: _Save | None, flushing: _Task | None
-    ) -> None:
+    async def __save_after(self, flushing: _Task, session: SessionManager) -> None:
+        await flushing
+        if (save := self.__save_method(session)) is not None:
+            await save()
+
+    async def __save_and_finish(self, session: SessionManager, save: _Save) -> None:
         sent, leaves = None, session.leaves
         try:
             try:
-                if flushing is not None:
-                    await flushing
-                    save = self.__save_method(session)
-                if save is not None:
-                    await save()
+                await save()
             except Exception:
                 self.__failed = True
                 session.closed = ""  # an error page may use it, and changes nothing

@@ -1,19 +1,13 @@
-"""The session: a dictionary with a life of its own. commit.py saves it.
-
-Knows no HTTP: manager.py makes one for each request, and puts its cookie into the response.
-"""
+"""The session: a dictionary with a life of its own. Knows neither HTTP nor the trips to the store."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from abc import abstractmethod
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from .codec import decode
-from .commit import commit, modify
 from .config import DAY_S
 from .dictionary import Dictionary
 from .record import (
@@ -27,10 +21,10 @@ from .record import (
     Notice,
     State,
     check_owner,
+    labels_of,
     life_s,
 )
 from .store import Store
-from .trips import refresh
 
 _NOTED_EVERY_S: Final = 60
 
@@ -44,9 +38,6 @@ class Session(Dictionary):
     and its cookie is set, once something is stored in it.
     """
 
-    address = ""
-    """Who sent the request, for log lines and the user's list of sessions."""
-    request_id = "-"
     id: str | None = None
     """The hash of the token whose record was found alive, or has begun."""
     token = ""
@@ -64,17 +55,6 @@ class Session(Dictionary):
         """Notices that were read, to be put back if the response fails."""
         self.saving = asyncio.Lock()
         """Held by whatever writes: coroutines of one request take turns."""
-
-    async def modify(
-        self, name: str, function: Callable[[Any], object], default: object = None
-    ) -> Any:
-        """Set `name` to `function(its value, or default)` at once, and return the new value.
-
-        Loses no other request's change of it: if one was faster, `function` is called again, so it
-        should do nothing else. What this request changed before is saved first. Raises `TypeError`
-        if the function returns None, `SessionLost` as `save` does.
-        """
-        return await modify(self, name, function, default)
 
     @property
     def new(self) -> bool:
@@ -172,31 +152,6 @@ class Session(Dictionary):
             self.state = State.ENDED
         self.forget()
 
-    async def save(self) -> None:
-        """Commit now: for streams, long polling, WebSockets and jobs.
-
-        Raises `SessionLost` if another request has ended the session; in a GET, what was changed is
-        dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is needed and the
-        headers are sent; `StoreUnavailable` if nothing is known to be saved.
-        """
-        self.check_loaded()
-        async with self.saving:
-            await commit(self)
-
-    async def reload(self, *, touch: bool = True) -> None:
-        """Read again what other requests have stored; what was changed and not saved is lost.
-
-        `touch=False`: a look that does not count as use, for loops that wait for news.
-        """
-        self.check_loaded()
-        async with self.saving:
-            if self.id is None or self.state is State.ENDED:
-                self.forget()
-            else:
-                await refresh(self, keep=False)
-        if touch and self.use_is_due():
-            await self.save()
-
     # For the package itself
 
     def unsaved(self) -> bool:
@@ -233,9 +188,8 @@ class Session(Dictionary):
 
     def waiting(self) -> dict[str, list[Any]]:
         """Return name and category of the notices that wait, by field, oldest first."""
-        labels = {n[len(WAITING) :]: v for n, v in self._values.items() if n.startswith(WAITING)}
-        labels |= {field: decode(notice.label) for field, notice in self.outgoing.items()}
-        return dict(sorted(labels.items()))
+        outgoing = {field: decode(notice.label) for field, notice in self.outgoing.items()}
+        return dict(sorted({**labels_of(self._values), **outgoing}.items()))
 
     def cookie_expires(self) -> float | None:
         """Return when the cookie expires, in seconds since the epoch; None: with the browser."""
@@ -252,35 +206,10 @@ class Session(Dictionary):
 
     def ttl_s(self) -> float:
         """Return for how many seconds a record that is written now lives without use."""
-        now = self.store.clock()
+        now, config, values = self.store.clock(), self.store.config, self._values
         # Destroyed while it is saved, it has forgotten when it began.
-        values = {CREATED: now, **self._values, USED: now}
-        return max(1.0, life_s(values, self.store.config, now))
-
-    @abstractmethod
-    def agent(self) -> str:
-        """Return what the visitor's browser calls itself."""
-
-    @abstractmethod
-    def drops_if_lost(self) -> bool:
-        """Whether changes of a session that has ended are dropped, as in a GET, or raise."""
-
-    @abstractmethod
-    def can_set_cookie(self) -> bool:
-        """Whether there is a response that can still carry a cookie."""
-
-    def check_writable(self) -> None:
-        self.check_open()
-        if self.state in (State.NEW, State.ENDED):
-            self.check_can_begin()
-
-    def check_can_begin(self) -> None:
-        """Raise if a session cannot begin any more."""
-        if not self.can_set_cookie():
-            raise RuntimeError(
-                "a session cannot begin after the headers are sent, because it needs a cookie: "
-                "store something before the first flush(), or before a WebSocket opens"
-            )
+        left_s: float = values.get(CREATED, now) + config.absolute_timeout - now
+        return max(1.0, min(values.get(IDLE) or config.idle_timeout, left_s))
 
     def _moment(self, name: str) -> datetime | None:
         at = self.own(name)

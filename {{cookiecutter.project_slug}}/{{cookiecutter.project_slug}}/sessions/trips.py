@@ -10,12 +10,12 @@ from .errors import BadRecord
 from .record import State
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .manager import SessionManager
 
 log = logging.getLogger(__package__)
 
 
-async def find(session: Session, session_id: str, *, keep: bool = False) -> State | None:
+async def find(session: SessionManager, session_id: str, *, keep: bool = False) -> State | None:
     """Load the record: ALIVE; LOST if it has ended or moved within a minute; None: none.
 
     `keep`: only what was not changed here is taken over.
@@ -49,7 +49,7 @@ async def find(session: Session, session_id: str, *, keep: bool = False) -> Stat
     return None
 
 
-async def refresh(session: Session, *, keep: bool = True) -> bool:
+async def refresh(session: SessionManager, *, keep: bool = True) -> bool:
     """Read the record again; `keep`: what was changed here stays. False: it has ended."""
     assert session.id is not None
     if await find(session, session.id, keep=keep) is State.ALIVE:
@@ -60,7 +60,7 @@ async def refresh(session: Session, *, keep: bool = True) -> bool:
 
 
 async def put(
-    session: Session,
+    session: SessionManager,
     session_id: str,
     changes: Changes,
     *,
@@ -76,7 +76,9 @@ async def put(
     return removed is not None
 
 
-def log_event(session: Session, what: str, session_id: str, level: int = logging.INFO) -> None:
+def log_event(
+    session: SessionManager, what: str, session_id: str, level: int = logging.INFO
+) -> None:
     """Log what security staff want to see, without the id."""
-    name, request_id = session.store.alias(session_id), session.request_id
-    log.log(level, "session %s: %s request=%s address=%s", name, what, request_id, session.address)
+    name, address = session.store.alias(session_id), session.request.remote_ip or ""
+    log.log(level, "session %s: %s request=%s address=%s", name, what, session.request_id, address)
