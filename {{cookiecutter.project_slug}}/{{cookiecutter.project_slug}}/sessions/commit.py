@@ -1,4 +1,4 @@
-"""The other half of session.py: a session is committed, by its state.
+"""The other half of manager.py: a session is committed, by its state.
 
 Each step of a commit is safe to fail after: what leads to a record is written after the record.
 """
@@ -141,15 +141,12 @@ async def _move(session: SessionManager) -> None:
     try:
         held = await store.sessions.end(store.key("session", old), MOVED + new)
     except BaseException:  # the next commit does it again, all of it
-        if session.state is not State.ENDED:  # destroyed meanwhile
+        if session.state is not State.ENDED:  # unless it was destroyed meanwhile
             session.stored, session.outgoing = loaded, {**outgoing, **session.outgoing}
         raise
     # What others have stored under the old id since this request loaded it.
-    late = {
-        name: held.get(name)
-        for name in {*held, *loaded} - {*changes, USED}
-        if held.get(name) != loaded.get(name)
-    }
+    names = {name for name, _ in held.items() ^ loaded.items()} - {*changes, USED}
+    late = {name: held.get(name) for name in names}
     session.touched -= late.keys()
     try:
         moved = bool(held) and (not late or await put(session, new, late))

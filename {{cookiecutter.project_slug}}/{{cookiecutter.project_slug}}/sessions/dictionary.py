@@ -143,7 +143,7 @@ class Dictionary(MutableMapping[str, Any]):
 
     def written(self, changes: Changes) -> None:
         """Note that the store now holds `changes`, those of others included."""
-        if self.state is State.ENDED:  # destroyed meanwhile
+        if self.state is State.ENDED:  # destroyed meanwhile, it is empty and stays so
             return
         for name, raw in changes.items():
             if raw is None:

@@ -141,11 +141,10 @@ def end_body(handler: RequestHandler) -> asyncio.Future[None]:
     Returns the future that the connection waits for, to be set when the response leaves.
     """
     prepared, handler._prepared_future = handler._prepared_future, None
-    # One that is pending, the connection waits for by itself.
     leaves: asyncio.Future[None] = asyncio.Future()
-    if prepared is not None and not prepared.done():
-        leaves = prepared
     if prepared is not None:
+        if not prepared.done():  # the connection waits for it by itself
+            leaves = prepared
         handler.data_received = lambda chunk: leaves
         arrived, handler.request._body_future = handler.request._body_future, asyncio.Future()
         if not arrived.done():

@@ -63,8 +63,7 @@ class _Lifecycle(HandlerBase):
 
     async def prepare(self) -> None:
         """Load the session. A handler's own `prepare` must `await super().prepare()`."""
-        prepared = super().prepare()
-        if prepared is not None:
+        if (prepared := super().prepare()) is not None:
             await prepared
         if not is_finished(self):
             session = SessionManager(self)
@@ -193,10 +192,6 @@ class _Lifecycle(HandlerBase):
             )
         return None
 
-    def __release(self, session: SessionManager) -> None:
-        held, session.held = session.held, None
-        release(self, held)
-
     async def __save_after(self, flushing: _Task, session: SessionManager) -> None:
         await flushing
         if (save := self.__save_method(session)) is not None:
@@ -212,7 +207,8 @@ class _Lifecycle(HandlerBase):
                 session.closed = ""  # an error page may use it, and changes nothing
                 raise
             finally:
-                self.__release(session)
+                release(self, session.held)
+                session.held = None
                 set_finished(self, False)
             sent = super().finish()
         except Exception as error:
@@ -227,7 +223,8 @@ class _Lifecycle(HandlerBase):
         try:
             await save()
         finally:
-            self.__release(session)
+            release(self, session.held)
+            session.held = None
         await super().flush()
 
     def __start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:

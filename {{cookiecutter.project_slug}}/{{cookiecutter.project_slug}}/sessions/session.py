@@ -1,4 +1,4 @@
-"""The session: a dictionary with a life of its own. Knows neither HTTP nor the trips to the store."""
+"""A session in memory: a dictionary with a life of its own. manager.py loads and saves it."""
 
 from __future__ import annotations
 
