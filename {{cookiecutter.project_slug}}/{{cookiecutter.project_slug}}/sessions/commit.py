@@ -1,4 +1,4 @@
-"""The other half of session.py: a session is committed, by its state.
+"""The other half of manager.py: a session is committed, by its state.
 
 Each step of a commit is safe to fail after: what leads to a record is written after the record.
 """
@@ -26,56 +26,51 @@ from .record import (
     Notice,
     State,
     deliver,
+    labels_of,
 )
 from .trips import log_event, put, refresh
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .manager import SessionManager
 
 log = logging.getLogger(__package__)
 
 
 async def modify(
-    session: Session, name: str, function: Callable[[Any], object], default: object
+    session: SessionManager, name: str, function: Callable[[Any], object], default: object
 ) -> Any:
-    """See `Session.modify`."""
+    """See `SessionManager.modify`."""
     session.check_name(name)
     session.check_loaded()
     due = asyncio.get_running_loop().time() + session.store.config.storage_timeout
     async with session.saving:
         await commit(session)
         async with session.store.lock(session.id or str(id(session)), due):
-            return await _modify(session, name, function, default)
+            while True:
+                old = session.stored.get(name)
+                new = function(decode(encode(default) if old is None else old))
+                if new is None:
+                    raise TypeError(
+                        f"modify({name!r}): the function returned None instead of the new value; "
+                        "list.append does, so write: lambda items: [*items, item]"
+                    )
+                raw = encode(new, f"session[{name!r}]")
+                if session.state is not State.ALIVE or session.id is None:
+                    if session.state is State.NEW:
+                        session.check_can_begin()
+                    session.set_own(name, new)
+                    await commit(session)
+                    return new
+                session.touched.discard(name)
+                if await put(session, session.id, {name: raw}, expect={name: old}):
+                    return session.get(name, new)
+                if not await refresh(session):
+                    _drop(session)
+                    return new
 
 
-async def _modify(
-    session: Session, name: str, function: Callable[[Any], object], default: object
-) -> Any:
-    while True:
-        old = session.stored.get(name)
-        new = function(decode(encode(default) if old is None else old))
-        if new is None:
-            raise TypeError(
-                f"modify({name!r}): the function returned None instead of the new value; "
-                "list.append does, so write: lambda items: [*items, item]"
-            )
-        raw = encode(new, f"session[{name!r}]")
-        if session.state is not State.ALIVE or session.id is None:
-            if session.state is State.NEW:
-                session.check_can_begin()
-            session.set_own(name, new)
-            await commit(session)
-            return new
-        session.touched.discard(name)
-        if await put(session, session.id, {name: raw}, expect={name: old}):
-            return session.get(name, new)
-        if not await refresh(session):
-            _refuse(session)
-            return new
-
-
-async def commit(session: Session) -> None:
-    """Write what has changed. See `Session.save` for what it raises."""
+async def commit(session: SessionManager) -> None:
+    """Write what has changed. See `SessionManager.save` for what it raises."""
     if session.state is State.ENDED and session.id is None:  # destroyed while it began, in vain
         session.state = State.NEW
     match session.state:
@@ -88,14 +83,14 @@ async def commit(session: Session) -> None:
         case State.ENDED:
             await _end(session)
         case State.LOST if session.unsaved():
-            _refuse(session)
+            _drop(session)
 
 
-async def _begin(session: Session) -> None:
+async def _begin(session: SessionManager) -> None:
     session.check_can_begin()
     token = new_token()
     session.set_own(CREATED, session.store.clock())
-    changes = session.changes()
+    changes = session.to_write()
     if await _store(session, id_of(token), changes, create=True):
         _become(session, token)
         log_event(session, "created", id_of(token))
@@ -103,9 +98,9 @@ async def _begin(session: Session) -> None:
         await _lose(session, changes)
 
 
-async def _merge(session: Session) -> None:
+async def _merge(session: SessionManager) -> None:
     assert session.id is not None
-    changes, former_owner = session.changes(), session.stored.get(OWNER)
+    changes, former_owner = session.to_write(), session.stored.get(OWNER)
     if not changes and not session.use_is_due():
         return
     try:
@@ -124,7 +119,7 @@ async def _merge(session: Session) -> None:
         session.sets_cookie = True  # a persistent cookie is renewed in use
 
 
-async def _move(session: Session) -> None:
+async def _move(session: SessionManager) -> None:
     """Copy the record to a new id, then end the old one, which decides who moves it.
 
     If the store fails in between, the visitor still has the old session, and whoever ends this
@@ -136,8 +131,8 @@ async def _move(session: Session) -> None:
             "the session's id cannot change after the headers are sent, because the new one needs "
             "a cookie: call regenerate() before the first flush()"
         )
-    store, old, stored, changes = session.store, session.id, session.stored, session.changes()
-    loaded, outgoing = dict(stored), dict(session.outgoing)
+    store, old, changes = session.store, session.id, session.to_write()
+    loaded, outgoing = session.stored.copy(), session.outgoing.copy()
     token, session.version = new_token(), None
     new = id_of(token)
     if not await _store(session, new, {**loaded, **changes}, create=True):
@@ -146,23 +141,20 @@ async def _move(session: Session) -> None:
     try:
         held = await store.sessions.end(store.key("session", old), MOVED + new)
     except BaseException:  # the next commit does it again, all of it
-        if session.stored is stored:
+        if session.state is not State.ENDED:  # unless it was destroyed meanwhile
             session.stored, session.outgoing = loaded, {**outgoing, **session.outgoing}
         raise
     # What others have stored under the old id since this request loaded it.
-    late = {
-        name: held.get(name)
-        for name in {*held, *loaded} - {*changes, USED}
-        if held.get(name) != loaded.get(name)
-    }
+    names = {name for name, _ in held.items() ^ loaded.items()} - {*changes, USED}
+    late = {name: held.get(name) for name in names}
     session.touched -= late.keys()
     try:
-        moved = bool(held) and (not late or await put(session, new, late, stored=stored))
+        moved = bool(held) and (not late or await put(session, new, late))
     except SessionError as error:  # the old id is gone: the visitor must get the new one
         _become(session, token)
         if isinstance(error, SessionTooLarge):  # what others have stored was accepted, and stays
             before = {name: loaded.get(name) for name in changes}
-            await put(session, new, {**before, **late}, stored=stored)
+            await put(session, new, {**before, **late})
         raise
     if not moved:
         await store.sessions.end(store.key("session", new), ENDED)
@@ -172,7 +164,7 @@ async def _move(session: Session) -> None:
     log_event(session, f"regenerated to {session.alias}", old)
     try:
         await _unlist(session, held.get(OWNER), old)
-        if any(name.startswith(WAITING) for name in session.stored):
+        if labels_of(session.stored):
             values = await store.notifications.end(store.key("notice", old), MOVED + new)
             if values:
                 await _write_notices(session, new, values)
@@ -180,20 +172,20 @@ async def _move(session: Session) -> None:
         store.log_outage(error)  # the visitor must get the new cookie all the same
 
 
-async def _end(session: Session) -> None:
+async def _end(session: SessionManager) -> None:
     assert session.id is not None
     store, old = session.store, session.id
     held = await store.sessions.end(store.key("session", old), ENDED)
     log_event(session, "destroyed", old)
     session.id, session.state = None, State.NEW
     session.sets_cookie, session.clears_cookie = False, True
-    labels = {n.removeprefix(WAITING): raw for n, raw in held.items() if n.startswith(WAITING)}
+    labels = labels_of(held)
     try:
         await _unlist(session, held.get(OWNER), old)
         if labels and session.can_set_cookie():  # they reach the visitor's next page
             values = await store.notifications.end(store.key("notice", old), ENDED)
             for field in labels.keys() & values:
-                session.queue(field, decode(labels[field]), values[field])
+                session.outgoing[field] = Notice(labels[field], values[field])
         if session.unsaved():
             await _begin(session)
     except StoreUnavailable as error:
@@ -203,30 +195,27 @@ async def _end(session: Session) -> None:
         store.log_outage(error)  # the visitor must be logged out all the same
 
 
-async def _lose(session: Session, changes: Changes) -> None:
+async def _lose(session: SessionManager, changes: Changes) -> None:
     """Another request has ended the session or moved it: notices follow, unless they may speak of
     changes that are refused.
     """
     refused = any(not name.startswith(WAITING) for name in changes)
     if session.outgoing and not refused and session.id is not None:
-        labels = session.waiting()
-        alone = {f: Notice(encode(labels[f]), raw) for f, raw in session.outgoing.items()}
-        refused = not await deliver(session.store, session.id, alone)
-    session.state, session.outgoing = State.LOST, {}
-    session.forget()
-    if refused:
-        _refuse(session)
+        refused = not await deliver(session.store, session.id, session.outgoing)
+    session.state = State.LOST
+    _drop(session, refused)
 
 
-def _refuse(session: Session) -> None:
+def _drop(session: SessionManager, refused: bool = True) -> None:
     session.outgoing = {}
     session.forget()
-    if not session.drops_if_lost():
+    if refused and not session.drops_if_lost():
         raise SessionLost
-    log.info("dropped what a request changed: its session has ended or changed its id")
+    if refused:
+        log.info("dropped what a request changed: its session has ended or changed its id")
 
 
-def _become(session: Session, token: str) -> None:
+def _become(session: SessionManager, token: str) -> None:
     session.id, session.token = id_of(token), token
     if session.state is not State.ENDED:  # it may have been destroyed meanwhile
         session.state = State.ALIVE
@@ -234,40 +223,41 @@ def _become(session: Session, token: str) -> None:
 
 
 async def _store(
-    session: Session, session_id: str, fields: Changes, *, create: bool = False
+    session: SessionManager, session_id: str, fields: Changes, *, create: bool = False
 ) -> bool:
     """Write fields and notices. False: nothing, as another request has ended or moved it.
 
     On the owner's list first, so that the session can always be ended; then the notices, so that
     whoever finds a label finds the value.
     """
-    stored = session.stored
-    if session.owner is not None and (OWNER in fields or session.use_is_due()):
+    if create or session.use_is_due():
+        fields = {**fields, USED: encode(session.store.clock())}
+    if session.owner is not None and {OWNER, USED} & fields.keys():
         # In use, too, as the store may have evicted the list.
-        agent, since, now = session.agent()[:300], session.own(OWNER)[2], session.store.clock()
-        entry = Entry(session.handle, agent, session.address, since, now, now + session.ttl_s())
+        request, since, now = session.request, session.own(OWNER)[2], session.store.clock()
+        agent, address = request.headers.get("User-Agent", "")[:300], request.remote_ip or ""
+        entry = Entry(session.handle, agent, address, since, now, now + session.ttl_s())
         await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
-    labels = [name for name in fields if name.startswith(WAITING)]
-    outgoing = {f: raw for f, raw in session.outgoing.items() if WAITING + f in labels}
-    waits = not create and any(name.startswith(WAITING) for name in session.stored)
-    if outgoing or waits:  # what waits lives as long as its session
+    labels = labels_of(fields)
+    outgoing = {f: notice.value for f, notice in session.outgoing.items() if f in labels}
+    if outgoing or (not create and labels_of(session.stored)):  # all live as long as the session
         await _write_notices(session, session_id, outgoing)
-    if not await put(session, session_id, fields, create=create, stored=stored, notes_use=True):
+    if not await put(session, session_id, fields, create=create):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
-    if unwanted := [name.removeprefix(WAITING) for name in labels if fields[name] is None]:
+    if gone := {field: None for field, label in labels.items() if label is None}:
         # Last, as a record that is refused keeps what it had.
-        await _write_notices(session, session_id, dict.fromkeys(unwanted))
+        await _write_notices(session, session_id, gone)
     return True
 
 
-async def _write_notices(session: Session, session_id: str, values: Changes) -> None:
+async def _write_notices(session: SessionManager, session_id: str, values: Changes) -> None:
     key = session.store.key("notice", session_id)
     await session.store.notifications.write(key, values, session.ttl_s(), create=True)
 
 
-async def _unlist(session: Session, owner: bytes | None, session_id: str) -> None:
+async def _unlist(session: SessionManager, owner: bytes | None, session_id: str) -> None:
     """Take the session off a former owner's list, or off its own under a former id."""
     if owner is not None:
         former = decode(owner)[0]

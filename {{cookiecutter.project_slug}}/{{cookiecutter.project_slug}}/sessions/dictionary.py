@@ -100,10 +100,6 @@ class Dictionary(MutableMapping[str, Any]):
         for name in names:
             self.pop(name, None)
 
-    def clear(self) -> None:
-        """Remove all names."""
-        self.delete(*self)
-
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the last name and its value. Raises `KeyError` if there is none."""
         if not self:
@@ -147,6 +143,8 @@ class Dictionary(MutableMapping[str, Any]):
 
     def written(self, changes: Changes) -> None:
         """Note that the store now holds `changes`, those of others included."""
+        if self.state is State.ENDED:  # destroyed meanwhile, it is empty and stays so
+            return
         for name, raw in changes.items():
             if raw is None:
                 self.stored.pop(name, None)

@@ -26,9 +26,7 @@ WEBSOCKET_OPENS: Final = 101
 Held = dict[str, Any]
 """A response that waits for the store, as it was when the handler gave it."""
 
-_RESPONSE: Final = (
-    "_status_code", "_reason", "_headers", "_headers_written", "_write_buffer", "_new_cookie"
-)  # fmt: skip
+_RESPONSE: Final = "_status_code", "_reason", "_headers", "_headers_written", "_write_buffer"
 
 
 class HandlerBase(_Base):
@@ -80,17 +78,16 @@ def set_finished(handler: RequestHandler, finished: bool) -> None:
 
 def hold(handler: RequestHandler) -> Held:
     """Put the response aside: what the handler does to it from here on has no effect."""
-    held = {name: getattr(handler, name, None) for name in _RESPONSE}
+    held = {name: getattr(handler, name) for name in _RESPONSE}
+    held["_new_cookie"] = getattr(handler, "_new_cookie", None) or SimpleCookie()
     handler._headers, handler._headers_written = HTTPHeaders(), True
     handler._new_cookie = SimpleCookie()
     return held
 
 
-def release(handler: RequestHandler, held: Held) -> None:
-    for name, value in held.items():
+def release(handler: RequestHandler, held: Held | None) -> None:
+    for name, value in (held or {}).items():
         setattr(handler, name, value)
-    if held["_new_cookie"] is None:
-        del handler._new_cookie
 
 
 def headers_written(handler: RequestHandler, held: Held | None = None) -> bool:
@@ -144,9 +141,10 @@ def end_body(handler: RequestHandler) -> asyncio.Future[None]:
     Returns the future that the connection waits for, to be set when the response leaves.
     """
     prepared, handler._prepared_future = handler._prepared_future, None
-    # One that is pending, the connection waits for by itself.
-    leaves = asyncio.Future[None]() if prepared is None or prepared.done() else prepared
+    leaves: asyncio.Future[None] = asyncio.Future()
     if prepared is not None:
+        if not prepared.done():  # the connection waits for it by itself
+            leaves = prepared
         handler.data_received = lambda chunk: leaves
         arrived, handler.request._body_future = handler.request._body_future, asyncio.Future()
         if not arrived.done():

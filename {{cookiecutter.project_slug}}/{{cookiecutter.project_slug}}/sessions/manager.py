@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final, NoReturn, Self
@@ -12,10 +13,11 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from .codec import decode
+from .commit import commit, modify
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
 from .handler import Held, headers_written, is_finished, is_over, when_it_leaves
-from .record import Mark, State, deliver, renamed
+from .record import State, deliver, renamed
 from .session import Session
 from .store import Store
 from .trips import find, refresh
@@ -57,25 +59,62 @@ class SessionManager(Session):
         if getattr(handler, _ATTRIBUTE, None) is self:
             return
         setattr(handler, _ATTRIBUTE, self)
-        request = handler.request
         super().__init__(Store.of(handler.application))
-        self.address = request.remote_ip or ""
-        self._request = request
+        self.request = handler.request
         self.request_id = getattr(handler, "request_id", "-")
         # The handler has the session. If the session had the handler too, only the garbage
         # collector could free them.
         self._handler = weakref.ref(handler)
         self._has_mixins = hasattr(type(handler), _ATTRIBUTE)
-        self.varies = not self._has_mixins
+        self._is_plain = not self._has_mixins
+        """Whether a block is that of a handler without the mixins, and no job's."""
+        self.varies = self._is_plain
         """Whether the response depends on the session."""
-        self._in_request = True
         self.held: Held | None = None
         self.leaves: asyncio.Future[None] | None = None
         """Set when a response that was held is handed to Tornado."""
         self.block: object = None
         """Stands for the outermost `async with` block that is open."""
-        self._marks: list[Mark] = []
-        """One for each block that is open, one inside of another."""
+        self._marks: list[Callable[[], None]] = []
+        """What each open block, one inside of another, does where it fails."""
+
+    async def modify(
+        self, name: str, function: Callable[[Any], object], default: object = None
+    ) -> Any:
+        """Set `name` to `function(its value, or default)` at once, and return the new value.
+
+        Loses no other request's change of it: if one was faster, `function` is called again, so it
+        should do nothing else. What this request changed before is saved first. Raises `TypeError`
+        if the function returns None, `SessionLost` as `save` does.
+        """
+        return await modify(self, name, function, default)
+
+    async def save(self) -> None:
+        """Commit now: for streams, long polling, WebSockets and jobs.
+
+        Raises `SessionLost` if another request has ended the session; in a GET, what was changed is
+        dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is needed and the
+        headers are sent; `StoreUnavailable` if nothing is known to be saved.
+        """
+        self.check_loaded()
+        async with self.saving:
+            await commit(self)
+
+    async def reload(self, *, touch: bool = True) -> None:
+        """Read again what other requests have stored; what was changed and not saved is lost.
+
+        `touch=False`: a look that does not count as use, for loops that wait for news.
+        """
+        self.check_loaded()
+        async with self.saving:
+            if self.id is None or self.state is State.ENDED:
+                self.forget()
+            else:
+                await refresh(self, keep=False)
+        if touch and self.use_is_due():
+            await self.save()
+
+    # For the package itself
 
     async def load(self) -> None:
         """Find the session of the request's cookies. One trip each; none without a good cookie."""
@@ -84,7 +123,7 @@ class SessionManager(Session):
         if (handler := self._handler()) is not None:
             when_it_leaves(handler, self.set_headers)
         lost = False
-        tokens = self.store.signer.tokens("; ".join(self._request.headers.get_list("Cookie")))
+        tokens = self.store.signer.tokens("; ".join(self.request.headers.get_list("Cookie")))
         for token in tokens:
             try:
                 found = await find(self, id_of(token))
@@ -101,35 +140,32 @@ class SessionManager(Session):
         self._is_stale = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
-        # Blocks of several tasks take turns. One inside of another is a part of it.
-        if self.block not in _blocks.get():
+        if self.block not in _blocks.get():  # a block inside of another is a part of it
             await self._turns.acquire()
             try:
                 await self._open()
-            except BaseException:
+            except BaseException as fault:
                 self._turns.release()
-                raise
+                self._raise(fault)
             self.block = object()
             _blocks.set(_blocks.get() | {self.block})
-        self._marks.append(self.mark())
+        self._marks.append(self._mark())
         return self
 
     async def _open(self) -> None:
         handler = self._handler()
-        self._in_request = handler is not None and not is_finished(handler)
-        try:
-            if self.closed:
-                if self.leaves is not None:
-                    await asyncio.wait([self.leaves])  # for the handler's own commit
-                await self.reload(touch=False)
-                self.closed = ""
-            elif self.state is State.ALIVE and handler is not None and is_finished(handler):
-                async with self.saving:  # a WebSocket, which may have been open for hours
-                    await refresh(self)
-            else:
-                await self.load()
-        except SessionError as fault:
-            self._raise(fault)
+        is_answered = handler is None or is_finished(handler)
+        self._is_plain = not self._has_mixins and not is_answered
+        if self.closed:
+            if self.leaves is not None:
+                await asyncio.wait([self.leaves])  # for the handler's own commit
+            await self.reload(touch=False)
+            self.closed = ""
+        elif self.state is State.ALIVE and is_answered:
+            async with self.saving:  # a WebSocket, which may have been open for hours
+                await refresh(self)
+        else:
+            await self.load()
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
@@ -137,14 +173,14 @@ class SessionManager(Session):
         is_answered = is_over(handler)
         if error is not None and not isinstance(error, Finish):
             status = getattr(error, "status_code", 500)
-        elif self._is_plain() and handler is not None and is_answered:
+        elif self._is_plain and handler is not None and is_answered:
             status = handler.get_status()
         try:
-            mark = self._marks.pop()
+            restore = self._marks.pop()
             if status >= 500:
-                self.restore(mark)
+                restore()
                 await self.put_back()
-            elif self._is_plain() and is_answered and self.unsaved():
+            elif self._is_plain and is_answered and self.unsaved():
                 raise RuntimeError(
                     "the response has left before the session was saved: call redirect() or "
                     "finish() after the `async with` block, or use SessionMixin"
@@ -155,7 +191,7 @@ class SessionManager(Session):
             self._raise(fault)
         finally:
             if not self._marks:
-                if self._is_plain() or is_answered:
+                if self._is_plain or is_answered:
                     self.closed = CLOSED
                 _blocks.set(_blocks.get() - {self.block})
                 self.block = None
@@ -163,19 +199,20 @@ class SessionManager(Session):
         if isinstance(error, SessionError):
             self._raise(error)
 
-    def mark(self) -> Mark:
-        """Return what has changed until now, for `restore`."""
-        return Mark(self.id, self.state, self.stored, self.changes(), self.outgoing.copy())
+    def _mark(self) -> Callable[[], None]:
+        """Return a function that takes back what is changed from now on, and not saved."""
+        session_id, state, stored = self.id, self.state, self.stored
+        changes, outgoing = self.changes(), self.outgoing.copy()
 
-    def restore(self, mark: Mark) -> None:
-        """Take back what was changed since, and not saved."""
-        self.discard()
-        if self.id == mark.id:  # otherwise it has begun, moved or ended since
-            self.state, self.outgoing = mark.state, {}
-            self.replace(mark.stored)
-            for name, raw in mark.changes.items():
-                self.set_own(name, None if raw is None else decode(raw))
-            self.outgoing = mark.outgoing
+        def restore() -> None:
+            self.discard()
+            if self.id == session_id:  # otherwise it has begun, moved or ended since
+                self.state, self.outgoing = state, outgoing
+                self.replace(stored)
+                for name, raw in changes.items():
+                    self.set_own(name, None if raw is None else decode(raw))
+
+        return restore
 
     def is_used_by_job(self) -> bool:
         """Whether a job has a block open, which goes on after the response."""
@@ -196,17 +233,27 @@ class SessionManager(Session):
             except StoreUnavailable as error:
                 self.store.log_outage(error)
 
-    def agent(self) -> str:
-        return self._request.headers.get("User-Agent", "")
-
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.
         waits = self.held is not None or not is_over(self._handler())
-        return waits and self._request.method in _READING
+        return waits and self.request.method in _READING
 
     def can_set_cookie(self) -> bool:
         handler = self._handler()
         return handler is not None and not headers_written(handler, self.held)
+
+    def check_writable(self) -> None:
+        self.check_open()
+        if self.state in (State.NEW, State.ENDED):
+            self.check_can_begin()
+
+    def check_can_begin(self) -> None:
+        """Raise if a session cannot begin any more."""
+        if not self.can_set_cookie():
+            raise RuntimeError(
+                "a session cannot begin after the headers are sent, because it needs a cookie: "
+                "store something before the first flush(), or before a WebSocket opens"
+            )
 
     def set_headers(self, headers: HTTPHeaders) -> None:
         """Put into the response's `headers` what the browser and caches must learn."""
@@ -216,7 +263,7 @@ class SessionManager(Session):
         if self.sets_cookie:
             value, expires = self.store.signer.sign(self.token), self.cookie_expires()
             handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
-        elif self.clears_cookie or (self._is_stale and self._request.request_time() < _STALE_S):
+        elif self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S):
             handler.clear_cookie(cookie.name, **cookie.attributes)
             self.clears_cookie = True
         if self.sets_cookie or self.clears_cookie:
@@ -229,18 +276,16 @@ class SessionManager(Session):
 
     @cached_property
     def _turns(self) -> asyncio.Lock:
+        """Held while a block is open: those of several tasks take turns."""
         return asyncio.Lock()
 
-    def _is_plain(self) -> bool:
-        return self._in_request and not self._has_mixins
-
-    def _raise(self, fault: SessionError) -> NoReturn:
+    def _raise(self, fault: BaseException) -> NoReturn:
         """Raise `fault`; in a handler without the mixins as the HTTPError that Tornado knows."""
-        if self._is_plain():
-            if isinstance(fault, StoreUnavailable) and (handler := self._handler()) is not None:
-                ask_to_retry(handler, fault)
-            raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
-        raise fault
+        if not self._is_plain or not isinstance(fault, SessionError):
+            raise fault
+        if isinstance(fault, StoreUnavailable) and (handler := self._handler()) is not None:
+            ask_to_retry(handler, fault)
+        raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
 
 
 def ask_to_retry(handler: RequestHandler, error: StoreUnavailable) -> None:

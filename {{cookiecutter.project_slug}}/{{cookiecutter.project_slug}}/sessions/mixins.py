@@ -63,8 +63,7 @@ class _Lifecycle(HandlerBase):
 
     async def prepare(self) -> None:
         """Load the session. A handler's own `prepare` must `await super().prepare()`."""
-        prepared = super().prepare()
-        if prepared is not None:
+        if (prepared := super().prepare()) is not None:
             await prepared
         if not is_finished(self):
             session = SessionManager(self)
@@ -84,19 +83,15 @@ class _Lifecycle(HandlerBase):
         if chunk is not None:
             self.write(chunk)
         session = self.__session()
-        if session is None:
-            return super().finish()
-        flushing = None if session.held is None else self.__waiting
-        save = self.__save_method(session) if flushing is None else None
-        if session.block is None and self.get_status() != WEBSOCKET_OPENS:
+        save = None if session is None else self.__save_method(session)
+        if session is not None and session.block is None and self.get_status() != WEBSOCKET_OPENS:
             session.closed = CLOSED  # the end of a block does, where one is open
-        if save is None and flushing is None:
+        if session is None or save is None:
             return super().finish()
-        if flushing is None:
-            session.held = hold(self)
+        session.held = session.held or hold(self)
         set_finished(self, True)
         session.leaves = end_body(self)
-        return self.__start(self.__save_and_finish(session, save, flushing))
+        return self.__start(self.__save_and_finish(session, save))
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
@@ -179,6 +174,8 @@ class _Lifecycle(HandlerBase):
 
     def __save_method(self, session: SessionManager) -> _Save | None:
         """Return what must be awaited before the response may leave; None: nothing."""
+        if session.held is not None and (flushing := self.__waiting) is not None:
+            return lambda: self.__save_after(flushing, session)
         if self.__failed or self.get_status() >= 500:
             if session.is_used_by_job():
                 return None
@@ -195,31 +192,26 @@ class _Lifecycle(HandlerBase):
             )
         return None
 
-    def __release(self, session: SessionManager) -> None:
-        held, session.held = session.held, None
-        if held is not None:
-            release(self, held)
+    async def __save_after(self, flushing: _Task, session: SessionManager) -> None:
+        await flushing
+        if (save := self.__save_method(session)) is not None:
+            await save()
 
-    async def __save_and_finish(
-        self, session: SessionManager, save: _Save | None, flushing: _Task | None
-    ) -> None:
-        given, sent, leaves = False, None, session.leaves
+    async def __save_and_finish(self, session: SessionManager, save: _Save) -> None:
+        sent, leaves = None, session.leaves
         try:
-            if flushing is not None:
-                await flushing
-                save = self.__save_method(session)
-            if save is not None:
+            try:
                 await save()
-            self.__release(session)
-            set_finished(self, False)
-            given = True
-            sent = super().finish()
-        except Exception as error:
-            if not given:
-                self.__release(session)
-                set_finished(self, False)
+            except Exception:
                 self.__failed = True
                 session.closed = ""  # an error page may use it, and changes nothing
+                raise
+            finally:
+                release(self, session.held)
+                session.held = None
+                set_finished(self, False)
+            sent = super().finish()
+        except Exception as error:
             fail(self, error)
         finally:
             if leaves is not None and not leaves.done():
@@ -231,7 +223,8 @@ class _Lifecycle(HandlerBase):
         try:
             await save()
         finally:
-            self.__release(session)
+            release(self, session.held)
+            session.held = None
         await super().flush()
 
     def __start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
@@ -268,12 +261,12 @@ async def _save_at_close(session: SessionManager) -> None:
 
 def _after(task: asyncio.Task[None]) -> asyncio.Future[None]:
     """Return a future for a handler to wait for: where it gives up, the task goes on."""
-    waiter = asyncio.Future[None]()
+    waiter: asyncio.Future[None] = asyncio.Future()
 
     def hand_on(task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
         if waiter.done():
             return
+        error = None if task.cancelled() else task.exception()
         if error is None:
             waiter.set_result(None)
         else:

@@ -67,9 +67,10 @@ class NotificationManager:
         self._session.check_open()
         for name in names:
             check_text("the name of a notification", name)
-            for field in self._labels(name):
-                self._session.outgoing.pop(field, None)
-                self._session.set_own(WAITING + field, None)
+            for field, label in self._session.waiting().items():
+                if label[0] == name:
+                    self._session.outgoing.pop(field, None)
+                    self._session.set_own(WAITING + field, None)
 
     def add(self, value: object, category: str = "info") -> None:
         """Queue a flash message. Two requests that add at once keep both.
@@ -88,9 +89,8 @@ class NotificationManager:
         """Return all queued messages, or those of one category, and leave them. Oldest first."""
         session = self._session
         async with session.saving:
-            await self._look()
-        labels = self._labels(None, category)
-        values = session.outgoing.copy()
+            labels = await self._labels(None, category)
+        values = {field: notice.value for field, notice in session.outgoing.items()}
         if session.id is not None and labels.keys() - values.keys():
             key = session.store.key("notice", session.id)
             snapshot = await session.store.notifications.load(key)
@@ -103,52 +103,45 @@ class NotificationManager:
         session.check_writable()
         if name is not None:
             self.delete(name)
-        session.queue(new_field(session.store.clock()), [name, category], raw)
+        label = encode([name, category])
+        session.outgoing[new_field(session.store.clock())] = Notice(label, raw)
 
-    def _labels(self, name: str | None, category: str | None = None) -> dict[str, list[Any]]:
+    async def _labels(self, name: str | None, category: str | None) -> dict[str, list[Any]]:
         """Return the labels of what waits under `name` (None: messages) by field, oldest first."""
-        self._session.check_loaded()
+        session = self._session
+        session.check_loaded()
+        if session.state is State.ALIVE and not session.can_set_cookie():
+            await refresh(session)  # the response has left, and more may have come since
         return {
             field: label
-            for field, label in self._session.waiting().items()
+            for field, label in session.waiting().items()
             if label[0] == name and category in (None, label[1])
         }
 
-    async def _look(self) -> None:
-        """Learn of notices that came since the session was loaded, if the response has left."""
-        if self._session.state is State.ALIVE and not self._session.can_set_cookie():
-            await refresh(self._session)
-
     async def _take(self, name: str | None, category: str | None = None) -> list[Message]:
         """Remove notices, and return those that nobody else has taken."""
-        await self._look()
-        session, labels = self._session, self._labels(name, category)
-        found = {f: session.outgoing.pop(f) for f in labels if f in session.outgoing}
-        for field in found:
-            session.set_own(WAITING + field, None)
+        session, labels = self._session, await self._labels(name, category)
+        found = {f: session.outgoing.pop(f).value for f in labels if f in session.outgoing}
         old = {f: encode(label) for f, label in labels.items() if f not in found}
         if old and session.id is not None:
             # The labels go at the same time, to spare a trip. If one of the two fails, the response
             # does, and the labels are put back.
             session.taken |= {field: Notice(label, None) for field, label in old.items()}
-            key, gone = session.store.key("notice", session.id), {WAITING + f: None for f in old}
-            session.touched -= gone.keys()
+            key, engine = session.store.key("notice", session.id), session.store.notifications
             held, unlabelled = await asyncio.gather(
-                session.store.notifications.write(
-                    key, dict.fromkeys(old), session.ttl_s(), create=False
-                ),
-                put(session, session.id, gone),
+                engine.write(key, dict.fromkeys(old), session.ttl_s(), create=False),
+                put(session, session.id, {WAITING + field: None for field in old}),
                 return_exceptions=True,
             )
             if isinstance(held, BaseException):
                 raise held
-            for field in old:
+            for field, label in old.items():
                 del session.taken[field]
-            held = held or {}
-            session.taken |= {field: Notice(old[field], value) for field, value in held.items()}
+                if held and field in held:
+                    session.taken[field] = Notice(label, held[field])
             if isinstance(unlabelled, BaseException):
                 raise unlabelled
-            found |= held
+            found |= held or {}
         return _messages(labels, found)
 
 

@@ -10,7 +10,7 @@ import itertools
 import secrets
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from .codec import decode_fields, encode
 from .config import SessionConfig
@@ -59,6 +59,7 @@ class Notice(NamedTuple):
     value: bytes | None
 
 
+_Value = TypeVar("_Value")
 _numbers = itertools.count()
 
 
@@ -72,14 +73,9 @@ def renamed(field: str) -> str:
     return field[:20] + secrets.token_hex(4)
 
 
-class Mark(NamedTuple):
-    """A session's state, and what had changed, at the beginning of a block."""
-
-    id: str | None
-    state: State | None
-    stored: dict[str, bytes]
-    changes: dict[str, bytes | None]
-    outgoing: dict[str, bytes]
+def labels_of(fields: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Return the labels of waiting notices among a record's fields, by the notices' own fields."""
+    return {n.removeprefix(WAITING): v for n, v in fields.items() if n.startswith(WAITING)}
 
 
 def is_owned(values: Mapping[str, Any], user_id: str | int) -> bool:

@@ -1,18 +1,13 @@
-"""The session: a dictionary with a life of its own. commit.py saves it.
-
-Knows no HTTP: manager.py makes one for each request, and puts its cookie into the response.
-"""
+"""A session in memory: a dictionary with a life of its own. manager.py loads and saves it."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from abc import abstractmethod
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from .commit import commit, modify
+from .codec import decode
 from .config import DAY_S
 from .dictionary import Dictionary
 from .record import (
@@ -26,10 +21,10 @@ from .record import (
     Notice,
     State,
     check_owner,
+    labels_of,
     life_s,
 )
 from .store import Store
-from .trips import find
 
 _NOTED_EVERY_S: Final = 60
 
@@ -43,9 +38,6 @@ class Session(Dictionary):
     and its cookie is set, once something is stored in it.
     """
 
-    address = ""
-    """Who sent the request, for log lines and the user's list of sessions."""
-    request_id = "-"
     id: str | None = None
     """The hash of the token whose record was found alive, or has begun."""
     token = ""
@@ -57,23 +49,12 @@ class Session(Dictionary):
     def __init__(self, store: Store) -> None:
         super().__init__()
         self.store = store
-        self.outgoing: dict[str, bytes] = {}
-        """Encoded values of notices to store at the commit, by field."""
+        self.outgoing: dict[str, Notice] = {}
+        """Notices to store at the commit, by field."""
         self.taken: dict[str, Notice] = {}
         """Notices that were read, to be put back if the response fails."""
         self.saving = asyncio.Lock()
         """Held by whatever writes: coroutines of one request take turns."""
-
-    async def modify(
-        self, name: str, function: Callable[[Any], object], default: object = None
-    ) -> Any:
-        """Set `name` to `function(its value, or default)` at once, and return the new value.
-
-        Loses no other request's change of it: if one was faster, `function` is called again, so it
-        should do nothing else. What this request changed before is saved first. Raises `TypeError`
-        if the function returns None, `SessionLost` as `save` does.
-        """
-        return await modify(self, name, function, default)
 
     @property
     def new(self) -> bool:
@@ -171,34 +152,6 @@ class Session(Dictionary):
             self.state = State.ENDED
         self.forget()
 
-    async def save(self) -> None:
-        """Commit now: for streams, long polling, WebSockets and jobs.
-
-        Raises `SessionLost` if another request has ended the session; in a GET, what was changed is
-        dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is needed and the
-        headers are sent; `StoreUnavailable` if nothing is known to be saved.
-        """
-        self.check_loaded()
-        async with self.saving:
-            await commit(self)
-
-    async def reload(self, *, touch: bool = True) -> None:
-        """Read again what other requests have stored; what was changed and not saved is lost.
-
-        `touch=False`: a look that does not count as use, for loops that wait for news.
-        """
-        self.check_loaded()
-        async with self.saving:
-            found, moves = None, self.state is State.MOVED
-            if self.id is not None and self.state is not State.ENDED:
-                found = await find(self, self.id)
-                alive = State.MOVED if moves else State.ALIVE  # asked for safety's sake: it stays
-                self.state = alive if found is State.ALIVE else State.LOST
-            if found is not State.ALIVE:
-                self.forget()
-        if touch and self.use_is_due():
-            await self.save()
-
     # For the package itself
 
     def unsaved(self) -> bool:
@@ -206,7 +159,8 @@ class Session(Dictionary):
         if self.state in (State.MOVED, State.ENDED):
             return True
         is_alive = self.state is State.ALIVE
-        return bool(self.changes() if is_alive else self._values.keys() - BEGIN_NOTHING)
+        changes = self.changes() if is_alive else self._values.keys() - BEGIN_NOTHING
+        return bool(changes or self.outgoing)
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
@@ -228,21 +182,14 @@ class Session(Dictionary):
         self.replace({})
         self.version = None
 
-    def replace(self, fields: dict[str, bytes]) -> None:
-        waiting = self.waiting() if self.outgoing else {}
-        super().replace(fields)
-        for field, raw in self.outgoing.items():
-            self.queue(field, waiting[field], raw)
+    def to_write(self) -> dict[str, bytes | None]:
+        """Return the changes, with the labels of the notices to store."""
+        return self.changes() | {WAITING + f: each.label for f, each in self.outgoing.items()}
 
     def waiting(self) -> dict[str, list[Any]]:
         """Return name and category of the notices that wait, by field, oldest first."""
-        labels = (each for each in sorted(self._values.items()) if each[0].startswith(WAITING))
-        return {name.removeprefix(WAITING): label for name, label in labels}
-
-    def queue(self, field: str, label: list[Any], raw: bytes) -> None:
-        """Store a notice at the commit."""
-        self.outgoing[field] = raw
-        self.set_own(WAITING + field, label)
+        outgoing = {field: decode(notice.label) for field, notice in self.outgoing.items()}
+        return dict(sorted({**labels_of(self._values), **outgoing}.items()))
 
     def cookie_expires(self) -> float | None:
         """Return when the cookie expires, in seconds since the epoch; None: with the browser."""
@@ -259,36 +206,10 @@ class Session(Dictionary):
 
     def ttl_s(self) -> float:
         """Return for how many seconds a record that is written now lives without use."""
-        config, now = self.store.config, self.store.clock()
+        now, config, values = self.store.clock(), self.store.config, self._values
         # Destroyed while it is saved, it has forgotten when it began.
-        left_s: float = self._values.get(CREATED, now) + config.absolute_timeout - now
-        idle_s: float = self._values.get(IDLE) or config.idle_timeout
-        return max(1.0, min(idle_s, left_s))
-
-    @abstractmethod
-    def agent(self) -> str:
-        """Return what the visitor's browser calls itself."""
-
-    @abstractmethod
-    def drops_if_lost(self) -> bool:
-        """Whether changes of a session that has ended are dropped, as in a GET, or raise."""
-
-    @abstractmethod
-    def can_set_cookie(self) -> bool:
-        """Whether there is a response that can still carry a cookie."""
-
-    def check_writable(self) -> None:
-        self.check_open()
-        if self.state in (State.NEW, State.ENDED):
-            self.check_can_begin()
-
-    def check_can_begin(self) -> None:
-        """Raise if a session cannot begin any more."""
-        if not self.can_set_cookie():
-            raise RuntimeError(
-                "a session cannot begin after the headers are sent, because it needs a cookie: "
-                "store something before the first flush(), or before a WebSocket opens"
-            )
+        left_s: float = values.get(CREATED, now) + config.absolute_timeout - now
+        return max(1.0, min(values.get(IDLE) or config.idle_timeout, left_s))
 
     def _moment(self, name: str) -> datetime | None:
         at = self.own(name)
