@@ -19,7 +19,6 @@ from .redis_sentinel import Sentinels
 
 _SSL: Final = [name for name in inspect.signature(SSLConnection).parameters if name[:4] == "ssl_"]
 
-
 _Text = Annotated[str, Meta(min_length=1)]
 _Port = Annotated[int, Meta(gt=0, lt=65536)]
 _Host = Annotated[str, Meta(pattern=r"^([^\s/@:]+|[^\s/@:]*:[^\s/@]*:[^\s/@]*)\Z")]
@@ -112,14 +111,10 @@ def faults(storage: Mapping[str, Any]) -> list[str]:
         wrong = _url_faults(storage)
         found += wrong
         options = options if wrong else flat(storage)
-    for name, value in options.items():
-        found += _misfits("storage", name, value)
-    if found:
-        return found
-    if options.get("sentinel"):
+    found += _misfits("storage", options)
+    if not found and options.get("sentinel"):
         where, own = "storage['sentinel']['options']", options["sentinel"].get("options", {})
-        found = _unknown(where, own, _LOGIN)
-        found += [fault for name, value in own.items() for fault in _misfits(where, name, value)]
+        found = _unknown(where, own, _LOGIN) + _misfits(where, own)
     if found:
         return found
     found = [
@@ -157,13 +152,15 @@ def _unknown(where: str, names: Mapping[str, Any], known: Iterable[str] = _KNOWN
     return idle + unknown_names(where, [n for n in names if n not in _NO_EFFECT], known)
 
 
-def _misfits(where: str, name: str, value: Any) -> list[str]:
-    kind, example = _KNOWN.get(name, (Any, ""))
-    if fits(value, kind):
-        return []
-    hides = name in ("password", "url", "sentinel", "credential_provider") or "@" in repr(value)
-    shown = f"of type {type(value).__name__}" if hides else repr(value)
-    return [f"{where}[{name!r}] is {shown}: write {example}"]
+def _misfits(where: str, options: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, value in options.items():
+        kind, example = _KNOWN.get(name, (Any, ""))
+        hides = name in ("password", "url", "sentinel", "credential_provider") or "@" in repr(value)
+        shown = f"of type {type(value).__name__}" if hides else repr(value)
+        if not fits(value, kind):
+            found.append(f"{where}[{name!r}] is {shown}: write {example}")
+    return found
 
 
 def _url_faults(storage: Mapping[str, Any]) -> list[str]:
