@@ -1,8 +1,7 @@
 """The contract of an engine.
 
-A record is a set of named byte fields with one time to live. Sessions, notifications, the list of a
-user's sessions and login throttles are all records. A record that is unknown, expired or malformed
-is "not there", which is a value; a store that does not answer is `StoreUnavailable`.
+A record is a set of named byte fields with one time to live. One that is unknown, expired or
+malformed is "not there", which is a value; a store that does not answer is `StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -108,33 +107,41 @@ class Engine(ABC):
         worth going on for. Raises `StoreUnavailable` if it is more than half. `cause` and `cure`
         say what is wrong and what to do.
         """
-        shares = await self._shares(prefix, within_s)
-        found = await asyncio.gather(*(self._try(each, within_s) for each in shares))
+        weights = await self._weights(within_s)
+        keys: dict[str, str] = {}
+        while len(keys) < len(weights):
+            key = f"{prefix}:{secrets.token_hex(8)}"
+            keys[self._address_of(key)] = key
+        found = await asyncio.gather(*(self._try(*each, within_s) for each in keys.items()))
         errors = [error for error in found if error is not None]
-        lost = sum(each.weight for each, error in zip(shares, found, strict=True) if error)
-        if 2 * lost <= sum(each.weight for each in shares):
+        lost = sum(weights[each] for each, error in zip(keys, found, strict=True) if error)
+        if 2 * lost <= sum(weights.values()):
             return errors
         addresses = ", ".join(dict.fromkeys(error.address for error in errors))
         raise StoreUnavailable(addresses, errors[0].cause, errors[0].cure)
 
-    async def _try(self, share: Share, within_s: float) -> StoreUnavailable | None:
+    async def _try(self, address: str, key: str, within_s: float) -> StoreUnavailable | None:
         # Other requests may wait longer for the server: this one alone is given up.
         try:
             async with asyncio.timeout(within_s):
-                await self.write(share.key, {"ping": b"1"}, TOMBSTONE_S, create=True)
-                if await self.load(share.key) is None:
+                await self.write(key, {"ping": b"1"}, TOMBSTONE_S, create=True)
+                if await self.load(key) is None:
                     cause = "it has forgotten at once what was written"
-                    return StoreUnavailable(share.address, cause, "give it more memory")
-                await self.end(share.key, "ended")
+                    return StoreUnavailable(address, cause, "give it more memory")
+                await self.end(key, "ended")
         except StoreUnavailable as error:
             return error
         except TimeoutError:
-            return StoreUnavailable(share.address, f"no reply within {within_s:g} s")
+            return StoreUnavailable(address, f"no reply within {within_s:g} s")
         return None
 
-    async def _shares(self, prefix: str, within_s: float) -> list[Share]:
-        """Return a new key of each server's own. Raises `StoreUnavailable`."""
-        return [Share(new_key(prefix), self.address)]
+    async def _weights(self, within_s: float) -> dict[str, float]:
+        """Return how much each server keeps, by its address. Raises `StoreUnavailable`."""
+        return {self.address: 1}
+
+    def _address_of(self, key: str) -> str:
+        """Return the address of the server that keeps `key`."""
+        return self.address
 
     @abstractmethod
     async def close(self) -> None:
@@ -164,21 +171,6 @@ class Locks:
             yield waits
         finally:
             lock.release()
-
-
-class Share(NamedTuple):
-    """What one server of a store keeps."""
-
-    key: str
-    """One of the keys that it keeps."""
-    address: str
-    weight: float = 1
-    """How much it keeps, in relation to the others."""
-
-
-def new_key(prefix: str) -> str:
-    """Return a key that nobody uses."""
-    return f"{prefix}:{secrets.token_hex(8)}"
 
 
 def unknown_names(where: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -212,10 +204,5 @@ def updated(
     """Return `fields` with `changes`, and what the removed ones held; None if `expect` fails."""
     if expect and any(fields.get(name) != value for name, value in expect.items()):
         return None
-    after, removed = dict(fields), {}
-    for name, value in changes.items():
-        if value is not None:
-            after[name] = value
-        elif name in after:
-            removed[name] = after.pop(name)
-    return after, removed
+    after = {name: value for name, value in {**fields, **changes}.items() if value is not None}
+    return after, {name: value for name, value in fields.items() if name not in after}

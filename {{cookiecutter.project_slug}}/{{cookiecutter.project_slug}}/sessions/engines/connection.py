@@ -12,12 +12,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from ..errors import StoreUnavailable
 from .base import log
-
-Node = TypeVar("Node", bound=Hashable)
 
 _REST_S: Final = 0.5
 """How long a node that could not be reached is left alone; its requests fail at once."""
@@ -52,7 +50,7 @@ class Connection(ABC):
         """When its node may be tried again, on the clock of the event loop."""
         self.cause = self.cure = ""
         """Why it is down, as in `StoreUnavailable`."""
-        self.loop = asyncio.get_running_loop()
+        self.process, self.loop = os.getpid(), asyncio.get_running_loop()
         self._timeout_s = timeout_s
         self._opened = self._ending = False
         self._heard = 0.0
@@ -210,28 +208,27 @@ class Connection(ABC):
             self._set_timer()
 
 
-class Connections(Generic[Node]):
+class Connections:
     """The connections of an engine: one for each node, in each event loop of each process."""
 
-    def __init__(self, connect: Callable[[Node], Connection]) -> None:
+    def __init__(self, connect: Callable[[Any], Connection]) -> None:
+        """`connect` gets a node: any object that stands for a server."""
         self._connect = connect
         # After a fork both processes hold the same sockets. The child leaves those to its parent,
         # and does not even close them, which would disturb the parent's event loop.
-        self._current: dict[tuple[int, asyncio.AbstractEventLoop, Node], Connection] = {}
-        self._alive: dict[Connection, int] = {}
-        """By process; with those that still wait for replies, although another has taken their
-        place.
-        """
+        self._current: dict[tuple[int, asyncio.AbstractEventLoop, Hashable], Connection] = {}
+        self._alive: set[Connection] = set()
+        """Also those that another one has replaced, while they wait for replies."""
 
     def request(
-        self, node: Node, command: bytes, question: Any, due: float, *, repeatable: bool = False
+        self, node: Hashable, command: bytes, question: Any, due: float, *, repeatable: bool = False
     ) -> asyncio.Future[Any]:
         """Send `command` and return the future reply; it fails with `StoreUnavailable` at `due`."""
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._send(node, Request(reply, command, question, due, repeatable))
         return reply
 
-    def to(self, node: Node) -> Connection:
+    def to(self, node: Hashable) -> Connection:
         """Return the connection to `node`. Raises `StoreUnavailable` if that is known to fail."""
         home = os.getpid(), asyncio.get_running_loop(), node
         connection = self._current.get(home)
@@ -239,27 +236,22 @@ class Connections(Generic[Node]):
             if connection is not None and connection.rests_until > connection.loop.time():
                 raise StoreUnavailable(connection.address, connection.cause, connection.cure)
             for key in [key for key in self._current if key[1].is_closed()]:
-                self._alive.pop(self._current.pop(key), None)
+                del self._current[key]
             connection = self._current[home] = self._connect(node)
             connection.repeat = partial(self._send, node)
-            self._alive[connection] = home[0]
-            connection.task.add_done_callback(partial(self._forget, connection))
+            self._alive -= {c for c in self._alive if c.task.done() or c.loop.is_closed()}
+            self._alive.add(connection)
         return connection
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
-        here, loop = os.getpid(), asyncio.get_running_loop()
-        alive = [
-            each for each, process in self._alive.items() if (process, each.loop) == (here, loop)
-        ]
+        here = os.getpid(), asyncio.get_running_loop()
+        alive = [each for each in self._alive if (each.process, each.loop) == here]
         await asyncio.gather(*(each.close() for each in alive))
 
-    def _send(self, node: Node, request: Request) -> None:
+    def _send(self, node: Hashable, request: Request) -> None:
         if not request.reply.done():  # done: the caller was cancelled
             try:
                 self.to(node).send(request)
             except StoreUnavailable as error:
                 request.reply.set_exception(error)
-
-    def _forget(self, connection: Connection, task: asyncio.Task[None]) -> None:
-        self._alive.pop(connection, None)
