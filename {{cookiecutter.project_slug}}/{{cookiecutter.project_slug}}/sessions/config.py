@@ -112,10 +112,8 @@ class SessionConfig:
         options, cookie_name = values.pop("cookies", {}), values.pop("cookie_name", None)
         cookie = _cookie(cookie_name, options, bool(settings.get("debug")), faults)
         limit = values.get("absolute_timeout", cls.absolute_timeout)
-        for name, time_s in (
-            ("idle_timeout", values.get("idle_timeout", 0)),
-            ("the lifetime in cookies", cookie.lifetime_s or 0),
-        ):
+        times = values.get("idle_timeout", 0), cookie.lifetime_s or 0
+        for name, time_s in zip(("idle_timeout", "the lifetime in cookies"), times, strict=True):
             if time_s > limit:
                 faults.append(
                     f"{name} is {time_s:.15g} s, but absolute_timeout ends a session after "
