@@ -165,24 +165,22 @@ def _misfits(where: str, options: Mapping[str, Any]) -> list[str]:
 
 def _url_faults(storage: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with `url`; its password is not shown."""
-    where, url = "storage['url']", storage["url"]
+    where, url, form = "storage['url']", storage["url"], _KNOWN["url"][1]
     try:
         parts = urlsplit(url)
         query = parse_qs(parts.query, keep_blank_values=True)
         found = _unknown(where, {name: value for name, value in query.items() if name != "db"})
         found += [
-            f"{where} has {name!r} after the question mark: {_KNOWN['url'][1]} is the form"
+            f"{where} has {name!r} after the question mark: {form} is the form"
             for name in query.keys() & {"host", "port", "username", "password"}
         ]
         database = parts.path.strip("/") if parts.scheme != "unix" else ""
         if parts.scheme not in ("redis", "rediss", "unix"):
-            found.append(f"{where} begins with {parts.scheme!r}: write {_KNOWN['url'][1]}")
+            found.append(f"{where} begins with {parts.scheme!r}: write {form}")
         elif database and not database.isdecimal():
             shown = "" if "@" in url.rpartition("://")[2].partition("/")[2] else f" {database!r}"
-            found.append(
-                f"{where} names the database{shown}: write a number such as /0, and a / in "
-                "a password as %2F"
-            )
+            number = "write a number such as /0, and a / in a password as %2F"
+            found.append(f"{where} names the database{shown}: {number}")
         elif parts.scheme == "unix" and not parts.path:
             found.append(f"{where} names no socket: write unix:///path")
         elif database and "db" in query:
@@ -191,12 +189,12 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
             raise ValueError
         elif not found:
             taken = flat({"url": url})
-            both = [name for name in taken if name in storage]
-            both += [name for name in _DATABASES if name in storage and "db" in taken]
-            found += [f"{where} and storage[{name!r}] say the same: keep one" for name in both]
+            names = {*taken, *_DATABASES} if "db" in taken else taken
+            both = [name for name in storage if name in names]
+            found = [f"{where} and storage[{name!r}] say the same: keep one" for name in both]
     except ValueError:  # without its text, which may hold a part of a password
         found = [
-            f"{where} is not a URL: write {_KNOWN['url'][1]}, a number as port, and the special "
+            f"{where} is not a URL: write {form}, a number as port, and the special "
             "characters of a password as %40 and the like"
         ]
     return found
@@ -204,9 +202,8 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
 
 def _refusals(options: Mapping[str, Any]) -> list[str]:
     """Return what redis-py and the TLS library say to the values."""
-    ours = ("cluster", "nodes", "sentinel", *_DATABASES)
     try:
-        connection = to_connection({n: value for n, value in options.items() if n not in ours})
+        connection = to_connection(options)
         if isinstance(connection, SSLConnection):
             connection.ssl_context.get()
         if options.get("sentinel"):
