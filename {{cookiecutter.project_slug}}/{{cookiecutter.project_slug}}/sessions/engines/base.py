@@ -13,7 +13,7 @@ import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -49,9 +49,6 @@ class Engine(ABC):
     connecting included, and sends nothing twice that changes a record. Connections belong to one
     event loop of one process: an engine may be used by several loops, and after a fork.
     """
-
-    name: ClassVar[str]
-    """What `settings["pycket"]["engine"]` calls it."""
 
     address: str
     """Where the store is, human-readable, without a password."""
@@ -135,7 +132,7 @@ class Engine(ABC):
             return StoreUnavailable(address, f"no reply within {within_s:g} s")
         return None
 
-    async def _weights(self, within_s: float) -> dict[str, float]:
+    async def _weights(self, within_s: float) -> Mapping[str, float]:
         """Return how much each server keeps, by its address. Raises `StoreUnavailable`."""
         return {self.address: 1}
 
@@ -175,20 +172,16 @@ class Locks:
 
 def unknown_names(where: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return a fault for each name in `given` that is not `known`, with the nearest that is."""
-    known = sorted(known)
-    faults = []
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            faults.append(f"{where} has no {name!r}: {hint}")
+    known, faults = sorted(known), []
+    for name in [each for each in given if each not in known]:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        faults.append(f"{where} has no {name!r}: {hint}")
     return faults
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Return whether a setting has this type, as msgspec checks it: a bool is not an int. Text must
-    be UTF-8, as it is sent.
-    """
+    """Return whether a setting has this type, where a bool is not an int; text must be UTF-8."""
     try:
         msgspec.convert(value, kind)
         if isinstance(value, str):
@@ -199,9 +192,12 @@ def fits(value: object, kind: Any) -> bool:
 
 
 def updated(
-    fields: Fields, changes: Changes, expect: Changes | None
+    found: Snapshot | None, changes: Changes, expect: Changes | None, *, create: bool
 ) -> tuple[Fields, Fields] | None:
-    """Return `fields` with `changes`, and what the removed ones held; None if `expect` fails."""
+    """Return the fields after `Engine.write`, and what the removed ones held; None: no write."""
+    fields, ended = (found.fields, found.ended) if found else ({}, None)
+    if ended is not None or not (fields or create):
+        return None
     if expect and any(fields.get(name) != value for name, value in expect.items()):
         return None
     after = {name: value for name, value in {**fields, **changes}.items() if value is not None}

@@ -67,7 +67,7 @@ class Connection(ABC):
 
     @abstractmethod
     async def _write(self, data: bytes) -> None:
-        """Write `data`. Raises `OSError`."""
+        """Write `data`. Whatever it raises, the connection is lost."""
 
     @abstractmethod
     async def _read(self) -> Any:
@@ -102,8 +102,6 @@ class Connection(ABC):
         self.down = True
         if rest:
             self.rests_until = self.loop.time() + _REST_S
-        if self._timer is not None:
-            self._timer.cancel()
         pending, self._pending = self._pending, deque()
         for each in pending:
             if repeat and each.repeatable:
@@ -168,7 +166,7 @@ class Connection(ABC):
                 data = b"".join(self._outgoing)
                 self._outgoing.clear()
                 await self._write(data)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the transport is closing
+        except Exception as error:
             self.mark_down(str(error))
 
     def _deliver(self, reply: Any) -> None:
@@ -193,10 +191,7 @@ class Connection(ABC):
         self._timer = self.loop.call_at(at, self._check)
 
     def _check(self) -> None:
-        """Timer callback: drop the connection if a request is due.
-
-        If it is silent, a firewall may have forgotten it: retire it.
-        """
+        """Timer callback: drop the connection if a request is due, retire it if it is silent."""
         self._timer = None
         now = self.loop.time()
         if any(each.due <= now for each in self._pending):

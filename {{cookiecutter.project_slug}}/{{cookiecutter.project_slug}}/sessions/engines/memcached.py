@@ -13,9 +13,10 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -40,39 +41,30 @@ _SERVER: Final = (
 
 
 class MemcachedEngine(Engine):
-    name: ClassVar[str] = "memcached"
-
-    def __init__(
-        self, servers: Sequence[Any], timeout_s: float, *, max_item_bytes: int = _ITEM_BYTES
-    ) -> None:
-        """`servers` as python-memcached takes them; see `faults`."""
-        self._servers = [parsed(each) for each in servers]
+    def __init__(self, storage: Mapping[str, Any], timeout_s: float) -> None:
+        self._servers = [parsed(each) for each in storage.get("servers", _DEFAULT)]
         self.address = f"memcached://{','.join(server.name for server in self._servers)}"
         self._timeout_s = timeout_s
-        self._limit_bytes = max_item_bytes - _HEADER_BYTES
+        self._limit_bytes = storage.get("max_item_bytes", _ITEM_BYTES) - _HEADER_BYTES
         self._connections = Connections(partial(MemcachedConnection, timeout_s=timeout_s))
         self._lock = Locks(self.address)
-        """Without it, N changes of one record in this process would take N * N / 2 trips, as all
-        but one lose each round.
-        """
+        """Spares trips: of N changes of one record at once, all but one would lose each round."""
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
         faults = unknown_names("storage", storage, ("servers", "max_item_bytes"))
-        servers, names = storage.get("servers", _DEFAULT), set()
+        servers, names = storage.get("servers", _DEFAULT), Counter[str]()
         if not isinstance(servers, list | tuple) or not servers:
             faults.append(f"storage['servers'] is {servers!r}: write a list: ['localhost:11211']")
             servers = []
         for each in servers:
             try:
-                name = parsed(each).name
+                names[parsed(each).name] += 1
             except ValueError:
                 faults.append(f"storage['servers'] names {each!r}: {_SERVER}")
-                continue
-            if name in names:
-                larger = f"write ({name!r}, 2) for a larger share"
-                faults.append(f"storage['servers'] names {name!r} twice: {larger}")
-            names.add(name)
+        for name in [each for each, count in names.items() if count > 1]:
+            larger = f"write ({name!r}, 2) for a larger share"
+            faults.append(f"storage['servers'] names {name!r} twice: {larger}")
         most = storage.get("max_item_bytes", _ITEM_BYTES)
         if type(most) is not int or most < 1024:
             faults.append(
@@ -83,8 +75,7 @@ class MemcachedEngine(Engine):
     @classmethod
     def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> MemcachedEngine:
         """Return an engine. Sessions and notifications are apart by the prefixes of their keys."""
-        most = storage.get("max_item_bytes", _ITEM_BYTES)
-        return cls(storage.get("servers", _DEFAULT), timeout_s, max_item_bytes=most)
+        return cls(storage, timeout_s)
 
     async def load(self, key: str) -> Snapshot | None:
         found = await self._get(key, self._due())
@@ -108,9 +99,7 @@ class MemcachedEngine(Engine):
             guesses = seen is not None and not waited
             while True:
                 found: Snapshot | None = seen if guesses else await self._get(key, due)
-                fields, change = found.fields if found else {}, None
-                if (fields or create) and (found is None or found.ended is None):
-                    change = updated(fields, changes, expect)
+                change = updated(found, changes, expect, create=create)
                 if change is not None:
                     after, removed = change
                     nothing = found is None and not after
@@ -138,7 +127,7 @@ class MemcachedEngine(Engine):
                 if stored:
                     return found.fields if found else {}
 
-    async def _weights(self, within_s: float) -> dict[str, float]:
+    async def _weights(self, within_s: float) -> Mapping[str, float]:
         return {server.url: server.weight for server in self._servers}
 
     def _address_of(self, key: str) -> str:
@@ -148,9 +137,7 @@ class MemcachedEngine(Engine):
         await self._connections.close()
 
     async def _get(self, key: str, due: float, verb: str = "gets") -> Snapshot | None:
-        """Return what lies under a key, its `cas` as version. With neither fields nor `ended`, it
-        is nothing of this package.
-        """
+        """Return what is there. With neither fields nor `ended`, it is nothing of this package."""
         item = await self._ask(key, verb, due)
         return _snapshot(item) if isinstance(item, Item) else None
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from itertools import pairwise
+from typing import Any, Final
 
 from hiredis import pack_command
 from redis.crc import key_slot
@@ -81,24 +82,22 @@ _REDIRECTS: Final = 4
 
 
 class RedisEngine(Engine):
-    name: ClassVar[str] = "redis"
-
-    def __init__(self, options: Mapping[str, Any], database: int, timeout_s: float) -> None:
-        """`options` are those of `storage`, the `url` taken apart: see `redis_settings.flat`."""
-        rest = dict(options)
-        self._cluster = rest.pop("cluster", False)
-        server = (rest.pop("host", "localhost"), rest.pop("port", 6379))
-        self._nodes: list[Node] = [(host, int(port)) for host, port in rest.pop("nodes", [server])]
+    def __init__(self, storage: Mapping[str, Any], role: str, timeout_s: float) -> None:
+        options = flat(storage)
+        usual = 0 if role == "sessions" or options.get("cluster") else 1
+        database = options.get("db", options.get(f"db_{role}", usual))
+        self._cluster = options.get("cluster", False)
+        server = (options.get("host", "localhost"), options.get("port", 6379))
+        self._nodes = [(host, int(port)) for host, port in options.get("nodes", [server])]
         self._slots: list[tuple[int, Node]] = []
-        self._options = {"protocol": 2, **rest, "db": database}
+        self._options = {"protocol": 2, **options, "db": database}
         self._timeout_s = timeout_s
         self._connections = Connections(self._connect)
-        scheme = "rediss" if rest.get("ssl") else "redis"
-        self.address = f"{scheme}://{self._nodes[0][0]}:{self._nodes[0][1]}"
-        if "unix_socket_path" in rest:
-            self.address = f"unix://{rest['unix_socket_path']}"
-        if rest.get("sentinel"):
-            self.address = f"redis service {rest['sentinel']['service']}"
+        self.address = _url(self._nodes[0], "rediss" if options.get("ssl") else "redis")
+        if "unix_socket_path" in options:
+            self.address = f"unix://{options['unix_socket_path']}"
+        if options.get("sentinel"):
+            self.address = f"redis service {options['sentinel']['service']}"
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
@@ -110,12 +109,7 @@ class RedisEngine(Engine):
 
         A `url` that names a database keeps both there; a cluster has database 0 only.
         """
-        options = flat(storage)
-        databases = {
-            "sessions": options.pop("db_sessions", 0),
-            "notifications": options.pop("db_notifications", 0 if options.get("cluster") else 1),
-        }
-        return cls(options, options.pop("db", databases[role]), timeout_s)
+        return cls(storage, role, timeout_s)
 
     async def load(self, key: str) -> Snapshot | None:
         reply = await self._request(key, _RECORD, ("HGETALL", key), repeatable=True)
@@ -154,17 +148,16 @@ class RedisEngine(Engine):
         life = round(TOMBSTONE_S * 1000)
         return _fields(await self._request(key, _SCRIPT, ("EVAL", _END, 1, key, why, life)))
 
-    async def _weights(self, within_s: float) -> dict[str, float]:
+    async def _weights(self, within_s: float) -> Mapping[str, float]:
         """See `Engine`: each master of a cluster weighs as much as it has slots."""
         if not self._cluster:
             return await super()._weights(within_s)
         if not self._slots:
             await self._find_slots(asyncio.get_running_loop().time() + within_s)
-        weights, before = Counter[str](), -1
-        for last, node in self._slots:
+        weights = Counter[str]()
+        for (before, _), (last, node) in pairwise([(-1, self._nodes[0]), *self._slots]):
             weights[_url(node)] += last - before
-            before = last
-        return {**weights}
+        return weights
 
     def _address_of(self, key: str) -> str:
         return _url(self._node(key)) if self._cluster else self.address
@@ -234,8 +227,8 @@ class RedisEngine(Engine):
         return RedisConnection(self.address, self._timeout_s, options)
 
 
-def _url(node: Node) -> str:
-    return f"redis://{node[0]}:{node[1]}"
+def _url(node: Node, scheme: str = "redis") -> str:
+    return f"{scheme}://{node[0]}:{node[1]}"
 
 
 def _address(owner: Sequence[Any], asked: Node) -> Node:

@@ -22,6 +22,8 @@ from ..errors import StoreUnavailable
 from .connection import Connection
 from .redis_sentinel import Node, Sentinels
 
+_OURS: Final = ("cluster", "nodes", "sentinel", "db_sessions", "db_notifications")
+"""Options that redis-py does not know."""
 _FOLLOW_S: Final = 0.5
 """How often the sentinels are asked whether another server is the master by now."""
 
@@ -33,10 +35,10 @@ class RedisConnection(Connection):
     """
 
     def __init__(self, address: str, timeout_s: float, options: Mapping[str, Any]) -> None:
-        """`options` are redis-py's; `sentinel` in them says where to ask for host and port."""
+        """`sentinel` in the options says where to ask for host and port."""
         super().__init__(address, timeout_s)
-        self._options = {**options}
-        sentinel = self._options.pop("sentinel", None)
+        self._options = options
+        sentinel = options.get("sentinel")
         self._sentinels = Sentinels(sentinel, timeout_s) if sentinel else None
         self._following: asyncio.Task[None] | None = None
         self._connection: AbstractConnection | None = None
@@ -66,10 +68,7 @@ class RedisConnection(Connection):
 
     async def _write(self, data: bytes) -> None:
         assert self._connection is not None
-        try:
-            await self._connection.send_packed_command(data, check_health=False)
-        except RedisError as error:
-            raise OSError(str(error)) from error
+        await self._connection.send_packed_command(data, check_health=False)
 
     async def _read(self) -> Any:
         """Return the next reply. A push of the server is not one; redis-py handles those."""
@@ -104,7 +103,8 @@ class RedisConnection(Connection):
 
 def to_connection(options: Mapping[str, Any]) -> AbstractConnection:
     """Return redis-py's connection, not open yet. Its timeouts are ours to watch."""
-    rest = {"socket_timeout": None, "socket_connect_timeout": None, **options}
+    rest = {name: value for name, value in options.items() if name not in _OURS}
+    rest |= {"socket_timeout": None, "socket_connect_timeout": None}
     path, ssl = rest.pop("unix_socket_path", None), rest.pop("ssl", False)
     if path is None:
         return SSLConnection(**rest) if ssl else TCPConnection(**rest)
@@ -128,19 +128,11 @@ _CAUSES: Final = (
     ("NOAUTH", "it wants a password", "write 'password' in storage, and 'username' if need be"),
     ("WRONGPASS", "it refuses the password", "correct 'username' and 'password' in storage"),
     ("invalid password", "it refuses the password", "correct 'password' in storage"),
-    (
-        "without any password|no password is set",
-        "it has no password, and storage has one",
-        "leave 'password' out",
-    ),
+    ("AUTH.* (any|no) password", "it has no password, and storage has one", "leave 'password' out"),
     ("HELLO", "it refuses HELLO, as Redis before 6 does", "write 'protocol': 2 in storage"),
     ("NOPROTO", "it refuses HELLO 3", "write 'protocol': 2 in storage"),
     ("DB index", "it has no such database", "write 'db_notifications': 0 in storage"),
-    (
-        "unknown command '(SELECT|HGETALL)'",
-        "it is a sentinel",
-        "write 'sentinel' in storage",
-    ),
+    ("unknown command '(SELECT|HGETALL)'", "it is a sentinel", "write 'sentinel' in storage"),
     ("SELECT is not allowed|MOVED", "it is a cluster", "write 'cluster': True in storage"),
     ("cluster support disabled", "it is not a cluster", "leave 'cluster' out of storage"),
     ("NOPERM|user executing the script", "it does not permit what sessions need", _PERMIT),
@@ -151,16 +143,14 @@ _CAUSES: Final = (
     ("LOADING", "it is loading its data", "wait"),
     ("MISCONF", "it cannot write to its disk", "free its disk, see its log"),
     ("max number of clients", "it hung up: too many clients", "raise its maxclients"),
+    ("Connection lost", "it hung up", "see its log: TLS missing, or maxclients reached"),
     (
         "certificate required",
         "it wants a certificate",
         "write 'ssl_certfile' and 'ssl_keyfile' in storage",
     ),
-    (
-        "Connection lost|reset by peer|closed by server",
-        "it hung up",
-        "see its log: TLS missing, or maxclients reached",
-    ),
+    ("reset by peer", "it hung up", "see its log: TLS missing, or maxclients reached"),
+    ("closed by server", "it hung up", "see its log: TLS missing, or maxclients reached"),
     ("CLUSTERDOWN", "the cluster is down", "see CLUSTER INFO; it may be failing over"),
 )
 
