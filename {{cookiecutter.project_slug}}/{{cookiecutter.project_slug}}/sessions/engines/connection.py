@@ -50,7 +50,7 @@ class Connection(ABC):
         """When its node may be tried again, on the clock of the event loop."""
         self.cause = self.cure = ""
         """Why it is down, as in `StoreUnavailable`."""
-        self.process, self.loop = os.getpid(), asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._timeout_s = timeout_s
         self._opened = self._ending = False
         self._heard = 0.0
@@ -211,9 +211,8 @@ class Connections:
         self._connect = connect
         # After a fork both processes hold the same sockets. The child leaves those to its parent,
         # and does not even close them, which would disturb the parent's event loop.
-        self._current: dict[tuple[int, asyncio.AbstractEventLoop, Hashable], Connection] = {}
-        self._alive: set[Connection] = set()
-        """Also those that another one has replaced, while they wait for replies."""
+        self._known: dict[tuple[int, asyncio.AbstractEventLoop, Hashable], list[Connection]] = {}
+        """The last one of a list is in use; the others may still wait for replies."""
 
     def request(
         self, node: Hashable, command: bytes, question: Any, due: float, *, repeatable: bool = False
@@ -226,23 +225,23 @@ class Connections:
     def to(self, node: Hashable) -> Connection:
         """Return the connection to `node`. Raises `StoreUnavailable` if that is known to fail."""
         home = os.getpid(), asyncio.get_running_loop(), node
-        connection = self._current.get(home)
-        if connection is None or connection.down:
-            if connection is not None and connection.rests_until > connection.loop.time():
-                raise StoreUnavailable(connection.address, connection.cause, connection.cure)
-            for key in [key for key in self._current if key[1].is_closed()]:
-                del self._current[key]
-            connection = self._current[home] = self._connect(node)
-            connection.repeat = partial(self._send, node)
-            self._alive -= {c for c in self._alive if c.task.done() or c.loop.is_closed()}
-            self._alive.add(connection)
+        known = self._known.get(home)
+        if known and not known[-1].down:
+            return known[-1]
+        if known and known[-1].rests_until > known[-1].loop.time():
+            raise StoreUnavailable(known[-1].address, known[-1].cause, known[-1].cure)
+        for key in [key for key in self._known if key[1].is_closed()]:
+            del self._known[key]
+        connection = self._connect(node)
+        connection.repeat = partial(self._send, node)
+        self._known[home] = [*(each for each in known or () if not each.task.done()), connection]
         return connection
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
         here = os.getpid(), asyncio.get_running_loop()
-        alive = [each for each in self._alive if (each.process, each.loop) == here]
-        await asyncio.gather(*(each.close() for each in alive))
+        ours = [each for home, known in self._known.items() if home[:2] == here for each in known]
+        await asyncio.gather(*(each.close() for each in ours))
 
     def _send(self, node: Hashable, request: Request) -> None:
         if not request.reply.done():  # done: the caller was cancelled
