@@ -67,8 +67,13 @@ class CookieConfig:
     @property
     def attributes(self) -> dict[str, Any]:
         """Attributes that must be the same when the cookie is set and when it is cleared."""
-        names = ("domain", "path", "secure", "samesite")
-        return {"httponly": True, **{name: getattr(self, name) for name in names}}
+        return {
+            "domain": self.domain,
+            "path": self.path,
+            "secure": self.secure,
+            "samesite": self.samesite,
+            "httponly": True,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +117,9 @@ class SessionConfig:
         options, cookie_name = values.pop("cookies", {}), values.pop("cookie_name", None)
         cookie = _cookie(cookie_name, options, bool(settings.get("debug")), faults)
         limit = values.get("absolute_timeout", cls.absolute_timeout)
-        times = values.get("idle_timeout", 0), cookie.lifetime_s or 0
-        for name, time_s in zip(("idle_timeout", "the lifetime in cookies"), times, strict=True):
+        times = {"idle_timeout": values.get("idle_timeout", 0)}
+        times["the lifetime in cookies"] = cookie.lifetime_s or 0
+        for name, time_s in times.items():
             if time_s > limit:
                 faults.append(
                     f"{name} is {time_s:.15g} s, but absolute_timeout ends a session after "
@@ -146,8 +152,8 @@ def _secret_faults(settings: Mapping[str, Any]) -> list[str]:
         return ["cookie_secret is not UTF-8: write letters and digits"]
     if not all(type(n) is int and key and isinstance(key, str | bytes) for n, key in keys.items()):
         return ["cookie_secret has keys by number: write {1: 'a long random text', ...}"]
-    if keys is secret and (type(version) is not int or version not in keys):
-        which = f"write which key of cookie_secret signs, one of {sorted(keys)}"
+    if isinstance(secret, Mapping) and (type(version) is not int or version not in secret):
+        which = f"write which key of cookie_secret signs, one of {sorted(secret)}"
         return [f"key_version is {version!r}: {which}"]
     return []
 
