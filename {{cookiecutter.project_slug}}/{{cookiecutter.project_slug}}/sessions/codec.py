@@ -21,9 +21,7 @@ _NAIVE_DATETIME: Final = 1
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 _SEQUENCES: Final = frozenset({list, tuple, set, frozenset})
-_UNDECODABLE: Final = (
-    msgspec.DecodeError, ValueError, RecursionError, OverflowError, TypeError
-)  # fmt: skip
+_UNDECODABLE: Final = (ValueError, RecursionError, OverflowError, TypeError)
 IMMUTABLE: Final = _SCALARS | {datetime}
 """Types whose values cannot change behind the session's back."""
 
@@ -91,9 +89,9 @@ def _plain(value: Any, place: str) -> object:
             item if type(item) in _SCALARS else _plain(item, f"{place}[{index}]")
             for index, item in enumerate(value)
         ]
+    if kind is datetime and value.tzinfo is None:
+        return msgspec.msgpack.Ext(_NAIVE_DATETIME, value.isoformat().encode())
     if kind is datetime:
-        if value.tzinfo is None:
-            return msgspec.msgpack.Ext(_NAIVE_DATETIME, value.isoformat().encode())
         return value
     raise TypeError(
         f"{place} is {_shown(value)}, which a session cannot keep: store None, bool, int, float, "

@@ -29,8 +29,9 @@ _Domain = Annotated[str, Meta(pattern=r"^(\.?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9
 _SECONDS: Final = (_Time, "write seconds, more than 0")
 _LIFETIME: Final = (_Time | None, "write a number above 0, or nothing")
 _SECTION: Final = (dict[str, Any], "write a dictionary")
-_SETTINGS: Final[dict[str, tuple[Any, str]]] = {
-    # name: what it must be, and how to write it
+_Known = dict[str, tuple[Any, str]]
+"""By name: what it must be, and how to write it."""
+_SETTINGS: Final[_Known] = {
     "engine": (Any, ""),
     "storage": _SECTION,
     "cookies": _SECTION,
@@ -40,7 +41,7 @@ _SETTINGS: Final[dict[str, tuple[Any, str]]] = {
     "storage_timeout": _SECONDS,
     "key_prefix": (_Prefix, "write a short name such as 'myapp'"),
 }
-_COOKIE: Final[dict[str, tuple[Any, str]]] = {
+_COOKIE: Final[_Known] = {
     "domain": (_Domain | None, "write a host such as 'example.com'"),
     "expires": (None, "one date for all visitors; write 'expires_days'"),
     "expires_days": _LIFETIME,
@@ -102,8 +103,8 @@ class SessionConfig:
             raise ConfigurationError(
                 ['settings["pycket"] is missing: write {"engine": "memory"} or see the README']
             )
-        faults = unknown_names('settings["pycket"]', given, _SETTINGS) + _secret_faults(settings)
-        values = _valid(given, _SETTINGS, "{}", faults)
+        faults = _secret_faults(settings)
+        values = _valid('settings["pycket"]', given, _SETTINGS, "{}", faults)
         name, storage = values.pop("engine", None), values.pop("storage", {})
         engine = ENGINES.get(name) if isinstance(name, str) else None
         if engine is not None:
@@ -114,13 +115,11 @@ class SessionConfig:
             near = difflib.get_close_matches(str(name), ENGINES, n=1) or ENGINES
             faults.append(f"engine is {name!r}: write {' or '.join(map(repr, near))}")
         options, cookie_name = values.pop("cookies", {}), values.pop("cookie_name", None)
-        faults += unknown_names("cookies", options, _COOKIE)
         cookie = _cookie(cookie_name, options, bool(settings.get("debug")), faults)
         limit = values.get("absolute_timeout", cls.absolute_timeout)
-        for name, time_s in (
-            ("idle_timeout", values.get("idle_timeout", 0)),
-            ("the lifetime in cookies", cookie.lifetime_s or 0),
-        ):
+        times = {"idle_timeout": values.get("idle_timeout", 0)}
+        times["the lifetime in cookies"] = cookie.lifetime_s or 0
+        for name, time_s in times.items():
             if time_s > limit:
                 faults.append(
                     f"{name} is {time_s:.15g} s, but absolute_timeout ends a session after "
@@ -133,17 +132,13 @@ class SessionConfig:
 
 
 def _valid(
-    given: Mapping[str, Any], known: Mapping[str, tuple[Any, str]], form: str, faults: list[str]
+    where: str, given: Mapping[str, Any], known: _Known, form: str, faults: list[str]
 ) -> dict[str, Any]:
     """Return the settings that are what they must be, and add a fault for each other one."""
-    valid = {}
-    for name in given.keys() & known.keys():
-        kind, cure = known[name]
-        if fits(given[name], kind):
-            valid[name] = given[name]
-        else:
-            faults.append(f"{form.format(name)} is {given[name]!r}: {cure}")
-    return valid
+    faults += unknown_names(where, given, known)
+    wrong = [name for name in given if name in known and not fits(given[name], known[name][0])]
+    faults += [f"{form.format(name)} is {given[name]!r}: {known[name][1]}" for name in wrong]
+    return {name: given[name] for name in given if name in known and name not in wrong}
 
 
 def _secret_faults(settings: Mapping[str, Any]) -> list[str]:
@@ -152,29 +147,23 @@ def _secret_faults(settings: Mapping[str, Any]) -> list[str]:
         return ["cookie_secret is missing: it signs the session's cookie"]
     if not isinstance(secret, str | bytes | Mapping):
         return [f"cookie_secret is of type {type(secret).__name__}: write a str"]
-    try:
-        for key in secret.values() if isinstance(secret, Mapping) else [secret]:
-            _ = key.encode() if isinstance(key, str) else key
-    except UnicodeEncodeError:
+    keys = secret if isinstance(secret, Mapping) else {0: secret}
+    if not all(fits(key, Any) for key in keys.values()):
         return ["cookie_secret is not UTF-8: write letters and digits"]
-    if isinstance(secret, Mapping):
-        if not all(
-            type(n) is int and key and isinstance(key, str | bytes) for n, key in secret.items()
-        ):
-            return ["cookie_secret has keys by number: write {1: 'a long random text', ...}"]
-        if type(version) is not int or version not in secret:
-            which = f"write which key of cookie_secret signs, one of {sorted(secret)}"
-            return [f"key_version is {version!r}: {which}"]
+    if not all(type(n) is int and key and isinstance(key, str | bytes) for n, key in keys.items()):
+        return ["cookie_secret has keys by number: write {1: 'a long random text', ...}"]
+    if isinstance(secret, Mapping) and (type(version) is not int or version not in secret):
+        which = f"write which key of cookie_secret signs, one of {sorted(secret)}"
+        return [f"key_version is {version!r}: {which}"]
     return []
 
 
 def _cookie(
     name: str | None, options: Mapping[str, Any], debug: bool, faults: list[str]
 ) -> CookieConfig:
-    valid = _valid(options, _COOKIE, "cookies[{!r}]", faults)
-    secure, path, domain = (
-        valid.get("secure", not debug), valid.get("path", "/"), valid.get("domain")
-    )  # fmt: skip
+    valid = _valid("cookies", options, _COOKIE, "cookies[{!r}]", faults)
+    secure, path = valid.get("secure", not debug), valid.get("path", "/")
+    domain, days, max_age = map(valid.get, ("domain", "expires_days", "max_age"))
     if not valid.get("httponly", True):
         faults.append("cookies['httponly'] is off: a script could steal the session; leave it out")
     samesite = (valid.get("samesite") or "Lax").capitalize()
@@ -191,7 +180,6 @@ def _cookie(
         faults.append(f"cookie_name {name!r} needs secure: write 'sid'")
     elif prefix in Morsel():
         faults.append(f"cookie_name {name!r} is the name of a cookie's attribute: write 'sid'")
-    days, max_age = valid.get("expires_days"), valid.get("max_age")
     if options.get("expires_days") is not None and options.get("max_age") is not None:
         faults.append("cookies has both 'expires_days' and 'max_age': keep one")
     lifetime_s = max_age if days is None else days * DAY_S

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from tornado.web import create_signed_value, decode_signed_value
 
-_TOKEN_BYTES: Final = 32
+Secret = str | bytes | Mapping[int, str | bytes]
+
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{43}")
 
 _MOST_TOKENS: Final = 4
@@ -33,7 +34,7 @@ _NO_LIMIT_DAYS: Final = 10_000
 
 def new_token() -> str:
     """Return 256 bits from the operating system as 43 characters."""
-    return secrets.token_urlsafe(_TOKEN_BYTES)
+    return secrets.token_urlsafe(32)
 
 
 @lru_cache(_MOST_REMEMBERED)
@@ -48,12 +49,7 @@ class CookieSigner:
     `key_version` says which key of a dictionary of secrets signs; all of them verify.
     """
 
-    def __init__(
-        self,
-        name: str,
-        secret: str | bytes | Mapping[int, str | bytes],
-        key_version: int | None = None,
-    ) -> None:
+    def __init__(self, name: str, secret: Secret, key_version: int | None = None) -> None:
         self._name = name
         self._secret: Any = dict(secret) if isinstance(secret, Mapping) else secret
         self._key_version = key_version
@@ -72,11 +68,8 @@ class CookieSigner:
         """
         if not header or self._name not in header:
             return []
-        sent = []
-        for part in header.split(";"):
-            name, _, value = part.partition("=")
-            if name.strip() == self._name:
-                sent.append(value.strip().strip('"'))
+        parts = (part.partition("=") for part in header.split(";"))
+        sent = [value.strip().strip('"') for name, _, value in parts if name.strip() == self._name]
         tokens = map(self._token, list(dict.fromkeys(sent))[:_MOST_COOKIES])
         return [token for token in tokens if token is not None][:_MOST_TOKENS]
 

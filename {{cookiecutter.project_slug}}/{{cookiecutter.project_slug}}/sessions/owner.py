@@ -13,7 +13,6 @@ are `MOST_LISTED`, or more than the store takes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -60,7 +59,7 @@ class Owner:
         if current is not None and current.handle:  # even if it is not stored yet
             used |= {i: now for i, entry in listed.items() if entry.handle == current.handle}
         gone = [i for i, e in listed.items() if used[i] is None and now - e.listed > _UNSTORED_S]
-        await self._unlist(gone)
+        await write_list(self._store, self._user_id, dict.fromkeys(gone))
         found = {}
         for session_id, (handle, agent, address, since, *_) in listed.items():
             if (last := used[session_id]) is not None:
@@ -89,9 +88,8 @@ class Owner:
         Returns how many there are. Raises `SessionTooLarge` if one of them has too many unread.
         """
         check_text("the category of a message", category)
-        label, raw = encode([None, category]), encode(value, "the message")
-        notice = {new_field(self._store.clock()): Notice(label, raw)}
-        return await self._each(notice, {})
+        notice = Notice(encode([None, category]), encode(value, "the message"))
+        return await self._each({new_field(self._store.clock()): notice}, {})
 
     async def set(self, name: str, value: object) -> int:
         """Set `name` in each of the user's sessions, from the next request on.
@@ -100,8 +98,7 @@ class Owner:
         `SessionTooLarge` if it does not fit into one of them; the others have it.
         """
         Dictionary.check_name(name)
-        changes = {name: encode(value, f"session[{name!r}]")}
-        return await self._each({}, changes)
+        return await self._each({}, {name: encode(value, f"session[{name!r}]")})
 
     async def _each(self, notices: dict[str, Notice], changes: dict[str, bytes]) -> int:
         listed = await self._entries()
@@ -119,18 +116,17 @@ class Owner:
     async def _used(self, session_id: str) -> float | None:
         """Return when a session was last used; None if it is gone, or somebody else's."""
         snapshot = await self._store.sessions.load(self._store.key("session", session_id))
-        with contextlib.suppress(BadRecord):
+        try:
             values = decode_fields(snapshot.fields) if snapshot is not None else {}
-            if is_owned(values, self._user_id):
-                used: float | None = values.get(USED)
-                return used
-        return None
+        except BadRecord:
+            return None
+        return values.get(USED) if is_owned(values, self._user_id) else None
 
     async def _end(self, session_ids: list[str]) -> int:
         # The sessions first: an entry without a session goes later, a session without an entry
         # could no longer be ended.
         ended = await asyncio.gather(*map(self._end_one, session_ids))
-        await self._unlist(session_ids)
+        await write_list(self._store, self._user_id, dict.fromkeys(session_ids))
         return sum(ended)
 
     async def _end_one(self, session_id: str) -> bool:
@@ -146,7 +142,3 @@ class Owner:
             # It moved after we had read the list.
             session_id = str(snapshot.ended).removeprefix(MOVED)
         return False
-
-    async def _unlist(self, session_ids: list[str]) -> None:
-        if session_ids:
-            await write_list(self._store, self._user_id, dict.fromkeys(session_ids))

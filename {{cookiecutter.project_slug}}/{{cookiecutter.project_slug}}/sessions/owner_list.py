@@ -65,7 +65,7 @@ async def enlist(
             await asyncio.gather(*ends)
             changes = dict.fromkeys([*surplus, *over])
         try:
-            return await write_list(store, user_id, {**changes, session_id: encode(list(entry))})
+            return await write_list(store, user_id, {**changes, session_id: encode([*entry])})
         except SessionTooLarge:
             if most < 2:
                 raise
@@ -74,6 +74,7 @@ async def enlist(
 
 async def write_list(store: Store, user_id: str | int, changes: Changes) -> None:
     """Change the list of a user's sessions: entries by session id, None for those that go."""
-    create = any(entry is not None for entry in changes.values())
-    life_s = store.config.absolute_timeout
-    await store.sessions.write(owner_key(store, user_id), changes, life_s, create=create)
+    if changes:
+        create = any(entry is not None for entry in changes.values())
+        life_s = store.config.absolute_timeout
+        await store.sessions.write(owner_key(store, user_id), changes, life_s, create=create)

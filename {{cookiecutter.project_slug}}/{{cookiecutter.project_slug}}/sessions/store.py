@@ -37,6 +37,8 @@ class Store:
         self.sessions: Engine = config.engine.open(config.storage, "sessions", timeout_s)
         """Where sessions, the lists of users' sessions and login throttles are kept."""
         self.notifications: Engine = config.engine.open(config.storage, "notifications", timeout_s)
+        self.address = self.sessions.address
+        """Where the store is, for people. Never a password."""
         self.clock: Callable[[], float] = time.time
         """Seconds since the epoch. Tests put their own here."""
         secret, version = settings["cookie_secret"], settings.get("key_version")
@@ -62,11 +64,6 @@ class Store:
     def use_in(self, application: Application) -> None:
         """Make this the store of `application`, where it was made before the application."""
         setattr(application, _ATTRIBUTE, self)
-
-    @property
-    def address(self) -> str:
-        """Where the store is, for people. Never a password."""
-        return self.sessions.address
 
     def key(self, kind: str, name: str) -> str:
         """Return the store's key for `name` among records of that kind."""

@@ -1,8 +1,7 @@
 """The contract of an engine.
 
-A record is a set of named byte fields with one time to live. Sessions, notifications, the list of a
-user's sessions and login throttles are all records. A record that is unknown, expired or malformed
-is "not there", which is a value; a store that does not answer is `StoreUnavailable`.
+A record is a set of named byte fields with one time to live. One that is unknown, expired or
+malformed is "not there", which is a value; a store that does not answer is `StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -50,9 +49,6 @@ class Engine(ABC):
     connecting included, and sends nothing twice that changes a record. Connections belong to one
     event loop of one process: an engine may be used by several loops, and after a fork.
     """
-
-    name: ClassVar[str]
-    """What `settings["pycket"]["engine"]` calls it."""
 
     address: str
     """Where the store is, human-readable, without a password."""
@@ -108,33 +104,41 @@ class Engine(ABC):
         worth going on for. Raises `StoreUnavailable` if it is more than half. `cause` and `cure`
         say what is wrong and what to do.
         """
-        shares = await self._shares(prefix, within_s)
-        found = await asyncio.gather(*(self._try(each, within_s) for each in shares))
+        weights = await self._weights(within_s)
+        keys: dict[str, str] = {}
+        while len(keys) < len(weights):
+            key = f"{prefix}:{secrets.token_hex(8)}"
+            keys[self._address_of(key)] = key
+        found = await asyncio.gather(*(self._try(*each, within_s) for each in keys.items()))
         errors = [error for error in found if error is not None]
-        lost = sum(each.weight for each, error in zip(shares, found, strict=True) if error)
-        if 2 * lost <= sum(each.weight for each in shares):
+        lost = sum(weights[each] for each, error in zip(keys, found, strict=True) if error)
+        if 2 * lost <= sum(weights.values()):
             return errors
         addresses = ", ".join(dict.fromkeys(error.address for error in errors))
         raise StoreUnavailable(addresses, errors[0].cause, errors[0].cure)
 
-    async def _try(self, share: Share, within_s: float) -> StoreUnavailable | None:
+    async def _try(self, address: str, key: str, within_s: float) -> StoreUnavailable | None:
         # Other requests may wait longer for the server: this one alone is given up.
         try:
             async with asyncio.timeout(within_s):
-                await self.write(share.key, {"ping": b"1"}, TOMBSTONE_S, create=True)
-                if await self.load(share.key) is None:
+                await self.write(key, {"ping": b"1"}, TOMBSTONE_S, create=True)
+                if await self.load(key) is None:
                     cause = "it has forgotten at once what was written"
-                    return StoreUnavailable(share.address, cause, "give it more memory")
-                await self.end(share.key, "ended")
+                    return StoreUnavailable(address, cause, "give it more memory")
+                await self.end(key, "ended")
         except StoreUnavailable as error:
             return error
         except TimeoutError:
-            return StoreUnavailable(share.address, f"no reply within {within_s:g} s")
+            return StoreUnavailable(address, f"no reply within {within_s:g} s")
         return None
 
-    async def _shares(self, prefix: str, within_s: float) -> list[Share]:
-        """Return a new key of each server's own. Raises `StoreUnavailable`."""
-        return [Share(new_key(prefix), self.address)]
+    async def _weights(self, within_s: float) -> Mapping[str, float]:
+        """Return how much each server keeps, by its address. Raises `StoreUnavailable`."""
+        return {self.address: 1}
+
+    def _address_of(self, key: str) -> str:
+        """Return the address of the server that keeps `key`."""
+        return self.address
 
     @abstractmethod
     async def close(self) -> None:
@@ -166,37 +170,18 @@ class Locks:
             lock.release()
 
 
-class Share(NamedTuple):
-    """What one server of a store keeps."""
-
-    key: str
-    """One of the keys that it keeps."""
-    address: str
-    weight: float = 1
-    """How much it keeps, in relation to the others."""
-
-
-def new_key(prefix: str) -> str:
-    """Return a key that nobody uses."""
-    return f"{prefix}:{secrets.token_hex(8)}"
-
-
 def unknown_names(where: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return a fault for each name in `given` that is not `known`, with the nearest that is."""
-    known = sorted(known)
-    faults = []
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            faults.append(f"{where} has no {name!r}: {hint}")
+    known, faults = sorted(known), []
+    for name in [each for each in given if each not in known]:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        faults.append(f"{where} has no {name!r}: {hint}")
     return faults
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Return whether a setting has this type, as msgspec checks it: a bool is not an int. Text must
-    be UTF-8, as it is sent.
-    """
+    """Return whether a setting has this type, where a bool is not an int; text must be UTF-8."""
     try:
         msgspec.convert(value, kind)
         if isinstance(value, str):
@@ -207,15 +192,13 @@ def fits(value: object, kind: Any) -> bool:
 
 
 def updated(
-    fields: Fields, changes: Changes, expect: Changes | None
+    found: Snapshot | None, changes: Changes, expect: Changes | None, *, create: bool
 ) -> tuple[Fields, Fields] | None:
-    """Return `fields` with `changes`, and what the removed ones held; None if `expect` fails."""
+    """Return the fields after `Engine.write`, and what the removed ones held; None: no write."""
+    fields, ended = (found.fields, found.ended) if found else ({}, None)
+    if ended is not None or not (fields or create):
+        return None
     if expect and any(fields.get(name) != value for name, value in expect.items()):
         return None
-    after, removed = dict(fields), {}
-    for name, value in changes.items():
-        if value is not None:
-            after[name] = value
-        elif name in after:
-            removed[name] = after.pop(name)
-    return after, removed
+    after = {name: value for name, value in {**fields, **changes}.items() if value is not None}
+    return after, {name: value for name, value in fields.items() if name not in after}

@@ -12,12 +12,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from ..errors import StoreUnavailable
 from .base import log
-
-Node = TypeVar("Node", bound=Hashable)
 
 _REST_S: Final = 0.5
 """How long a node that could not be reached is left alone; its requests fail at once."""
@@ -69,7 +67,7 @@ class Connection(ABC):
 
     @abstractmethod
     async def _write(self, data: bytes) -> None:
-        """Write `data`. Raises `OSError`."""
+        """Write `data`. Whatever it raises, the connection is lost."""
 
     @abstractmethod
     async def _read(self) -> Any:
@@ -104,8 +102,6 @@ class Connection(ABC):
         self.down = True
         if rest:
             self.rests_until = self.loop.time() + _REST_S
-        if self._timer is not None:
-            self._timer.cancel()
         pending, self._pending = self._pending, deque()
         for each in pending:
             if repeat and each.repeatable:
@@ -170,7 +166,7 @@ class Connection(ABC):
                 data = b"".join(self._outgoing)
                 self._outgoing.clear()
                 await self._write(data)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the transport is closing
+        except Exception as error:
             self.mark_down(str(error))
 
     def _deliver(self, reply: Any) -> None:
@@ -195,10 +191,7 @@ class Connection(ABC):
         self._timer = self.loop.call_at(at, self._check)
 
     def _check(self) -> None:
-        """Timer callback: drop the connection if a request is due.
-
-        If it is silent, a firewall may have forgotten it: retire it.
-        """
+        """Timer callback: drop the connection if a request is due, retire it if it is silent."""
         self._timer = None
         now = self.loop.time()
         if any(each.due <= now for each in self._pending):
@@ -210,56 +203,49 @@ class Connection(ABC):
             self._set_timer()
 
 
-class Connections(Generic[Node]):
+class Connections:
     """The connections of an engine: one for each node, in each event loop of each process."""
 
-    def __init__(self, connect: Callable[[Node], Connection]) -> None:
+    def __init__(self, connect: Callable[[Any], Connection]) -> None:
+        """`connect` gets a node: any object that stands for a server."""
         self._connect = connect
         # After a fork both processes hold the same sockets. The child leaves those to its parent,
         # and does not even close them, which would disturb the parent's event loop.
-        self._current: dict[tuple[int, asyncio.AbstractEventLoop, Node], Connection] = {}
-        self._alive: dict[Connection, int] = {}
-        """By process; with those that still wait for replies, although another has taken their
-        place.
-        """
+        self._known: dict[tuple[int, asyncio.AbstractEventLoop, Hashable], list[Connection]] = {}
+        """The last one of a list is in use; the others may still wait for replies."""
 
     def request(
-        self, node: Node, command: bytes, question: Any, due: float, *, repeatable: bool = False
+        self, node: Hashable, command: bytes, question: Any, due: float, *, repeatable: bool = False
     ) -> asyncio.Future[Any]:
         """Send `command` and return the future reply; it fails with `StoreUnavailable` at `due`."""
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._send(node, Request(reply, command, question, due, repeatable))
         return reply
 
-    def to(self, node: Node) -> Connection:
+    def to(self, node: Hashable) -> Connection:
         """Return the connection to `node`. Raises `StoreUnavailable` if that is known to fail."""
         home = os.getpid(), asyncio.get_running_loop(), node
-        connection = self._current.get(home)
-        if connection is None or connection.down:
-            if connection is not None and connection.rests_until > connection.loop.time():
-                raise StoreUnavailable(connection.address, connection.cause, connection.cure)
-            for key in [key for key in self._current if key[1].is_closed()]:
-                self._alive.pop(self._current.pop(key), None)
-            connection = self._current[home] = self._connect(node)
-            connection.repeat = partial(self._send, node)
-            self._alive[connection] = home[0]
-            connection.task.add_done_callback(partial(self._forget, connection))
+        known = self._known.get(home)
+        if known and not known[-1].down:
+            return known[-1]
+        if known and known[-1].rests_until > known[-1].loop.time():
+            raise StoreUnavailable(known[-1].address, known[-1].cause, known[-1].cure)
+        for key in [key for key in self._known if key[1].is_closed()]:
+            del self._known[key]
+        connection = self._connect(node)
+        connection.repeat = partial(self._send, node)
+        self._known[home] = [*(each for each in known or () if not each.task.done()), connection]
         return connection
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
-        here, loop = os.getpid(), asyncio.get_running_loop()
-        alive = [
-            each for each, process in self._alive.items() if (process, each.loop) == (here, loop)
-        ]
-        await asyncio.gather(*(each.close() for each in alive))
+        here = os.getpid(), asyncio.get_running_loop()
+        ours = [each for home, known in self._known.items() if home[:2] == here for each in known]
+        await asyncio.gather(*(each.close() for each in ours))
 
-    def _send(self, node: Node, request: Request) -> None:
+    def _send(self, node: Hashable, request: Request) -> None:
         if not request.reply.done():  # done: the caller was cancelled
             try:
                 self.to(node).send(request)
             except StoreUnavailable as error:
                 request.reply.set_exception(error)
-
-    def _forget(self, connection: Connection, task: asyncio.Task[None]) -> None:
-        self._alive.pop(connection, None)

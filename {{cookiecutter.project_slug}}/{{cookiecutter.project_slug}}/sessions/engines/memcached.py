@@ -13,26 +13,15 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from ..errors import SessionTooLarge, StoreUnavailable
-from .base import (
-    TOMBSTONE_S,
-    Changes,
-    Engine,
-    Fields,
-    Locks,
-    Share,
-    Snapshot,
-    log,
-    new_key,
-    unknown_names,
-    updated,
-)
+from .base import TOMBSTONE_S, Changes, Engine, Fields, Locks, Snapshot, log, unknown_names, updated
 from .connection import Connections
 from .memcached_connection import Item, MemcachedConnection, Server, parsed
 
@@ -51,48 +40,31 @@ _SERVER: Final = (
 )
 
 
-class _Found(NamedTuple):
-    """What lies under a key. With neither fields nor `ended`: nothing of this package."""
-
-    fields: Fields
-    ended: str | None
-    cas: bytes
-
-
 class MemcachedEngine(Engine):
-    name: ClassVar[str] = "memcached"
-
-    def __init__(
-        self, servers: Sequence[Any], timeout_s: float, *, max_item_bytes: int = _ITEM_BYTES
-    ) -> None:
-        """`servers` as python-memcached takes them; see `faults`."""
-        self._servers = [parsed(each) for each in servers]
+    def __init__(self, storage: Mapping[str, Any], timeout_s: float) -> None:
+        self._servers = [parsed(each) for each in storage.get("servers", _DEFAULT)]
         self.address = f"memcached://{','.join(server.name for server in self._servers)}"
         self._timeout_s = timeout_s
-        self._limit_bytes = max_item_bytes - _HEADER_BYTES
+        self._limit_bytes = storage.get("max_item_bytes", _ITEM_BYTES) - _HEADER_BYTES
         self._connections = Connections(partial(MemcachedConnection, timeout_s=timeout_s))
         self._lock = Locks(self.address)
-        """Lets the changes of one record in this process wait for each other: without it, N of them
-        would take N * N / 2 trips, as all but one lose each round.
-        """
+        """Spares trips: of N changes of one record at once, all but one would lose each round."""
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
         faults = unknown_names("storage", storage, ("servers", "max_item_bytes"))
-        servers, names = storage.get("servers", _DEFAULT), set()
+        servers, names = storage.get("servers", _DEFAULT), Counter[str]()
         if not isinstance(servers, list | tuple) or not servers:
             faults.append(f"storage['servers'] is {servers!r}: write a list: ['localhost:11211']")
             servers = []
         for each in servers:
             try:
-                name = parsed(each).name
+                names[parsed(each).name] += 1
             except ValueError:
                 faults.append(f"storage['servers'] names {each!r}: {_SERVER}")
-                continue
-            if name in names:
-                larger = f"write ({name!r}, 2) for a larger share"
-                faults.append(f"storage['servers'] names {name!r} twice: {larger}")
-            names.add(name)
+        for name in [each for each, count in names.items() if count > 1]:
+            larger = f"write ({name!r}, 2) for a larger share"
+            faults.append(f"storage['servers'] names {name!r} twice: {larger}")
         most = storage.get("max_item_bytes", _ITEM_BYTES)
         if type(most) is not int or most < 1024:
             faults.append(
@@ -103,14 +75,13 @@ class MemcachedEngine(Engine):
     @classmethod
     def open(cls, storage: Mapping[str, Any], role: str, timeout_s: float) -> MemcachedEngine:
         """Return an engine. Sessions and notifications are apart by the prefixes of their keys."""
-        most = storage.get("max_item_bytes", _ITEM_BYTES)
-        return cls(storage.get("servers", _DEFAULT), timeout_s, max_item_bytes=most)
+        return cls(storage, timeout_s)
 
     async def load(self, key: str) -> Snapshot | None:
         found = await self._get(key, self._due())
         if found is None or not (found.fields or found.ended is not None):
             return None
-        return Snapshot(dict(found.fields), found, found.ended)
+        return found._replace(fields=dict(found.fields), version=found)
 
     async def write(
         self,
@@ -124,21 +95,19 @@ class MemcachedEngine(Engine):
     ) -> Fields | None:
         """See `Engine.write`. `ttl` is rounded up to whole seconds."""
         due = self._due()
-        async with self._lock(key, due) as is_old:
-            certain = is_old or seen is None
-            found: _Found | None = await self._get(key, due) if certain else seen
+        async with self._lock(key, due) as waited:
+            guesses = seen is not None and not waited
             while True:
-                fields, change = found.fields if found else {}, None
-                if (fields or create) and (found is None or found.ended is None):
-                    change = updated(fields, changes, expect)
+                found: Snapshot | None = seen if guesses else await self._get(key, due)
+                change = updated(found, changes, expect, create=create)
                 if change is not None:
                     after, removed = change
                     nothing = found is None and not after
-                    if nothing or await self._store(key, after, None, ttl, found, due):
+                    if nothing or await self._store(key, Snapshot(after), ttl, found, due):
                         return removed
-                elif certain:
+                elif not guesses:
                     return None
-                found, certain = await self._get(key, due), True
+                guesses = False
 
     async def end(self, key: str, why: str) -> Fields:
         due = self._due()
@@ -148,7 +117,8 @@ class MemcachedEngine(Engine):
                 if found and found.ended is not None:
                     return {}
                 try:
-                    stored = await self._store(key, {}, why, TOMBSTONE_S, found, due)
+                    tombstone = Snapshot({}, ended=why)
+                    stored = await self._store(key, tombstone, TOMBSTONE_S, found, due)
                 except StoreUnavailable as error:
                     if "out of memory" not in error.cause:
                         raise
@@ -157,40 +127,32 @@ class MemcachedEngine(Engine):
                 if stored:
                     return found.fields if found else {}
 
-    async def _shares(self, prefix: str, within_s: float) -> list[Share]:
-        keys: dict[Server, str] = {}
-        while len(keys) < len(self._servers):
-            key = new_key(prefix)
-            keys[self._server(key)] = key
-        return [
-            Share(key, f"memcached://{server.name}", server.weight) for server, key in keys.items()
-        ]
+    async def _weights(self, within_s: float) -> Mapping[str, float]:
+        return {server.url: server.weight for server in self._servers}
+
+    def _address_of(self, key: str) -> str:
+        return self._server(key).url
 
     async def close(self) -> None:
         await self._connections.close()
 
-    async def _get(self, key: str, due: float, verb: str = "gets") -> _Found | None:
-        item = await self._ask(self._server(key), verb, _name(key), due)
-        return _found(item) if isinstance(item, Item) else None
+    async def _get(self, key: str, due: float, verb: str = "gets") -> Snapshot | None:
+        """Return what is there. With neither fields nor `ended`, it is nothing of this package."""
+        item = await self._ask(key, verb, due)
+        return _snapshot(item) if isinstance(item, Item) else None
 
     async def _store(
-        self,
-        key: str,
-        fields: Fields,
-        ended: str | None,
-        ttl: float,
-        found: _Found | None,
-        due: float,
+        self, key: str, record: Snapshot, ttl: float, found: Snapshot | None, due: float
     ) -> bool:
-        """Put a record in the place of `found`. Returns False if something else is there by now."""
-        data = _encoder.encode((fields, ended))
+        """Put `record` in the place of `found`. Returns False if something else is there by now."""
+        data = _encoder.encode((record.fields, record.ended))
         if len(data) > self._limit_bytes:
             raise SessionTooLarge(len(data), self._limit_bytes)
         # A record without fields expires at once: a delete that compares.
-        life = _exptime(ttl) if fields or ended is not None else -1
-        verb, number = ("cas", f" {found.cas.decode()}") if found else ("add", "")
-        rest = b" 0 %d %d%b\r\n%b\r\n" % (life, len(data), number.encode(), data)
-        line: bytes = await self._ask(self._server(key), verb, _name(key), due, rest)
+        life = _exptime(ttl) if record.fields or record.ended is not None else -1
+        verb, number = ("cas", b" " + found.version) if found else ("add", b"")
+        rest = b" 0 %d %d%b\r\n%b" % (life, len(data), number, data)
+        line: bytes = await self._ask(key, verb, due, rest)
         if b"too large" in line:
             raise SessionTooLarge(len(data), self._limit_bytes)
         if line.startswith(b"SERVER_ERROR"):
@@ -198,13 +160,10 @@ class MemcachedEngine(Engine):
             raise StoreUnavailable(self.address, line.decode(errors="replace"), cure)
         return line == b"STORED"
 
-    def _ask(
-        self, server: Server, verb: str, name: str, due: float, rest: bytes = b"\r\n"
-    ) -> asyncio.Future[Any]:
-        """Return the future reply of `server`: an item, or a line."""
-        command = (f"{verb} {name}" if name else verb).encode() + rest
-        reads = verb in ("gets", "version")
-        question = (verb, name.encode())
+    def _ask(self, key: str, verb: str, due: float, rest: bytes = b"") -> asyncio.Future[Any]:
+        """Return the future reply of the key's server: an item, or a line."""
+        server, question, reads = self._server(key), (verb, _name(key)), verb == "gets"
+        command = b"%b %b%b\r\n" % (verb.encode(), question[1], rest)
         return self._connections.request(server, command, question, due, repeatable=reads)
 
     def _server(self, key: str) -> Server:
@@ -225,15 +184,16 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(tuple[Fields, str | None])
 
 
-def _found(item: Item) -> _Found:
+def _snapshot(item: Item) -> Snapshot:
     """Return what is in an item. Flags other than 0 stand for pickles, which are not looked into."""
     try:
         if item.flags != b"0":
             raise ValueError(f"flags {item.flags!r}")
-        return _Found(*_decoder.decode(item.value), item.cas)
+        fields, ended = _decoder.decode(item.value)
+        return Snapshot(fields, item.cas, ended)
     except (ValueError, RecursionError) as error:
         log.warning("ignored a record that this package did not write: %s", error)
-        return _Found({}, None, item.cas)
+        return Snapshot({}, item.cas)
 
 
 def _exptime(ttl: float) -> int:
@@ -242,11 +202,11 @@ def _exptime(ttl: float) -> int:
     return seconds if seconds <= _RELATIVE_S else min(math.floor(time.time()) + seconds, _LAST_DATE)
 
 
-def _name(key: str) -> str:
+def _name(key: str) -> bytes:
     """Return `key` as memcached can take it: a blank or a line break in it would be a command."""
-    if _PLAIN.fullmatch(key):
-        return key
-    return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    if not _PLAIN.fullmatch(key):
+        key = f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    return key.encode()
 
 
 def _score(server: Server, visitor: str) -> float:

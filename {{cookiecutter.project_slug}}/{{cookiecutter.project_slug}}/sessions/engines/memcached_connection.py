@@ -48,6 +48,10 @@ class Server(NamedTuple):
     """Host and port, or the path of a socket."""
     weight: int
 
+    @property
+    def url(self) -> str:
+        return f"memcached://{self.name}"
+
 
 def parsed(server: Any) -> Server:
     """Return a server as python-memcached reads it. Raises `ValueError` if it cannot be one."""
@@ -70,7 +74,7 @@ class MemcachedConnection(Connection):
     """A question is a verb and a name; a reply is an item, or a line."""
 
     def __init__(self, server: Server, timeout_s: float) -> None:
-        super().__init__(f"memcached://{server.name}", timeout_s)
+        super().__init__(server.url, timeout_s)
         self._server = server
         self._data = b""
         self._at = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from tornado.process import task_id
 
@@ -20,8 +20,6 @@ _ONE_PROCESS: Final = "the memory engine serves one process: choose an engine wi
 
 
 class MemoryEngine(Engine):
-    name: ClassVar[str] = "memory"
-
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` returns seconds; a test passes one that it can move."""
         self.address = "the memory of this process"
@@ -57,10 +55,7 @@ class MemoryEngine(Engine):
         expect: Changes | None = None,
         seen: Any = None,
     ) -> Fields | None:
-        found = self._find(key)
-        if (found is None and not create) or (found is not None and found.ended is not None):
-            return None
-        change = updated(found.fields if found else {}, changes, expect)
+        change = updated(self._find(key), changes, expect, create=create)
         if change is None:
             return None
         fields, removed = change

@@ -7,18 +7,20 @@ with EVAL: there is no cache of scripts that a restart or a fail-over could lose
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from itertools import pairwise
+from typing import Any, Final
 
 from hiredis import pack_command
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from ..errors import StoreUnavailable
-from .base import TOMBSTONE_S, Changes, Engine, Fields, Share, Snapshot, log, new_key
+from .base import TOMBSTONE_S, Changes, Engine, Fields, Snapshot, log
 from .connection import Connections
-from .redis_connection import RedisConnection, cause_and_cure, first
-from .redis_sentinel import Node
+from .redis_connection import RedisConnection, unavailable
+from .redis_sentinel import Node, answers
 from .redis_settings import faults, flat
 
 _ENDED: Final = b"\xff"
@@ -73,31 +75,29 @@ _RECORD: Final = (list, dict, ResponseError)
 _SCRIPT: Final = (list, type(None), ResponseError)
 """The types of replies to a HGETALL and to an EVAL."""
 
-_SLOTS: Final[tuple[Any, ...]] = ("CLUSTER", "SLOTS")
-_ASKING: Final = ("ASKING",)
+_ASKING: Final = pack_command(("ASKING",))
+_SLOTS: Final[Any] = ("CLUSTER", "SLOTS")
 _REDIRECTS: Final = 4
 """How often a cluster may point to another node: twice, if two nodes disagree for a moment."""
 
 
 class RedisEngine(Engine):
-    name: ClassVar[str] = "redis"
-
-    def __init__(self, options: Mapping[str, Any], database: int, timeout_s: float) -> None:
-        """`options` are those of `storage`, the `url` taken apart: see `redis_settings.flat`."""
-        rest = dict(options)
-        self._cluster = rest.pop("cluster", False)
-        server = (rest.pop("host", "localhost"), rest.pop("port", 6379))
-        self._nodes: list[Node] = [(host, int(port)) for host, port in rest.pop("nodes", [server])]
+    def __init__(self, storage: Mapping[str, Any], role: str, timeout_s: float) -> None:
+        options = flat(storage)
+        usual = 0 if role == "sessions" or options.get("cluster") else 1
+        database = options.get("db", options.get(f"db_{role}", usual))
+        self._cluster = options.get("cluster", False)
+        server = (options.get("host", "localhost"), options.get("port", 6379))
+        self._nodes = [(host, int(port)) for host, port in options.get("nodes", [server])]
         self._slots: list[tuple[int, Node]] = []
-        self._options = {"protocol": 2, **rest, "db": database}
+        self._options = {"protocol": 2, **options, "db": database}
         self._timeout_s = timeout_s
         self._connections = Connections(self._connect)
-        scheme = "rediss" if rest.get("ssl") else "redis"
-        self.address = f"{scheme}://{self._nodes[0][0]}:{self._nodes[0][1]}"
-        if "unix_socket_path" in rest:
-            self.address = f"unix://{rest['unix_socket_path']}"
-        if rest.get("sentinel"):
-            self.address = f"redis service {rest['sentinel']['service']}"
+        self.address = _url(self._nodes[0], "rediss" if options.get("ssl") else "redis")
+        if "unix_socket_path" in options:
+            self.address = f"unix://{options['unix_socket_path']}"
+        if options.get("sentinel"):
+            self.address = f"redis service {options['sentinel']['service']}"
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
@@ -109,12 +109,7 @@ class RedisEngine(Engine):
 
         A `url` that names a database keeps both there; a cluster has database 0 only.
         """
-        options = flat(storage)
-        databases = {
-            "sessions": options.pop("db_sessions", 0),
-            "notifications": options.pop("db_notifications", 0 if options.get("cluster") else 1),
-        }
-        return cls(options, options.pop("db", databases[role]), timeout_s)
+        return cls(storage, role, timeout_s)
 
     async def load(self, key: str) -> Snapshot | None:
         reply = await self._request(key, _RECORD, ("HGETALL", key), repeatable=True)
@@ -136,10 +131,9 @@ class RedisEngine(Engine):
         expect: Changes | None = None,
         seen: Any = None,
     ) -> Fields | None:
-        expected: list[Any] = []
+        expected, removed, written = list[Any](), list[Any](), list[Any]()
         for name, value in expect.items() if expect else ():
-            expected += (name, 0, b"") if value is None else (name, 1, value)
-        removed, written = list[Any](), list[Any]()
+            expected += (name, int(value is not None), value or b"")
         for name, value in changes.items():
             if value is None:
                 removed.append(name)
@@ -154,22 +148,19 @@ class RedisEngine(Engine):
         life = round(TOMBSTONE_S * 1000)
         return _fields(await self._request(key, _SCRIPT, ("EVAL", _END, 1, key, why, life)))
 
-    async def _shares(self, prefix: str, within_s: float) -> list[Share]:
-        """See `Engine`: in a cluster, each master's keys are a share."""
+    async def _weights(self, within_s: float) -> Mapping[str, float]:
+        """See `Engine`: each master of a cluster weighs as much as it has slots."""
         if not self._cluster:
-            return await super()._shares(prefix, within_s)
+            return await super()._weights(within_s)
         if not self._slots:
             await self._find_slots(asyncio.get_running_loop().time() + within_s)
-        weights: dict[Node, int] = {}
-        before = -1
-        for last, node in self._slots:
-            weights[node] = weights.get(node, 0) + last - before
-            before = last
-        keys: dict[Node, str] = {}
-        while len(keys) < len(weights):
-            key = new_key(prefix)
-            keys[self._node(key)] = key
-        return [Share(key, f"redis://{n[0]}:{n[1]}", weights[n]) for n, key in keys.items()]
+        weights = Counter[str]()
+        for (before, _), (last, node) in pairwise([(-1, self._nodes[0]), *self._slots]):
+            weights[_url(node)] += last - before
+        return weights
+
+    def _address_of(self, key: str) -> str:
+        return _url(self._node(key)) if self._cluster else self.address
 
     async def close(self) -> None:
         await self._connections.close()
@@ -192,22 +183,21 @@ class RedisEngine(Engine):
                 node = (reply.host or node[0], reply.port)
                 if isinstance(reply, MovedError):
                     self._slots = []
-                asking = ask(node, pack_command(_ASKING), (bytes, ResponseError), due)
+                asking = ask(node, _ASKING, (bytes, ResponseError), due)
                 _, reply = await asyncio.gather(asking, ask(node, packed, question, due))
+            if not isinstance(reply, ResponseError):
+                return reply
+            if str(reply).startswith("WRONGTYPE"):
+                log.warning("ignored a record that this package did not write: %s", reply)
+                return None
+            error = unavailable(self.address, reply)
+            if any(words in str(reply) for words in ("read only replica", "NOREPLICAS")):
+                # This server was the master before a fail-over: connect to the one that is now.
+                self._connections.to(node).mark_down(error.cause, error.cure, repeat=True)
+            raise error
         except StoreUnavailable:
             self._slots = []  # another node may have taken over: ask which
             raise
-        if not isinstance(reply, ResponseError):
-            return reply
-        if str(reply).startswith("WRONGTYPE"):
-            log.warning("ignored a record that this package did not write: %s", reply)
-            return None
-        cause, cure = cause_and_cure(reply)
-        if any(words in str(reply) for words in ("read only replica", "NOREPLICAS")):
-            # This server was the master before a fail-over: connect to the one that is now.
-            self._connections.to(node).mark_down(cause, cure, repeat=True)
-        self._slots = []
-        raise StoreUnavailable(self.address, cause, cure)
 
     def _node(self, key: str) -> Node:
         """Return the node that keeps `key`, as far as known."""
@@ -223,10 +213,10 @@ class RedisEngine(Engine):
             question, command = (list, ResponseError), pack_command(_SLOTS)
             reply = await self._connections.request(node, command, question, due)
             if isinstance(reply, ResponseError):
-                raise StoreUnavailable(self.address, *cause_and_cure(reply))
+                raise unavailable(self.address, reply)
             return node, reply
 
-        asked, ranges = await first(ask(node) for node in self._nodes)
+        ((asked, ranges), *_) = await answers(ask(node) for node in self._nodes)
         found = [(last, [_address(each, asked) for each in owners]) for _, last, *owners in ranges]
         self._slots = sorted((last, owners[0]) for last, owners in found)
         known = [*self._nodes, *(node for _, owners in found for node in owners)]
@@ -235,6 +225,10 @@ class RedisEngine(Engine):
     def _connect(self, node: Node) -> RedisConnection:
         options = {**self._options, "host": node[0], "port": node[1]}
         return RedisConnection(self.address, self._timeout_s, options)
+
+
+def _url(node: Node, scheme: str = "redis") -> str:
+    return f"{scheme}://{node[0]}:{node[1]}"
 
 
 def _address(owner: Sequence[Any], asked: Node) -> Node:

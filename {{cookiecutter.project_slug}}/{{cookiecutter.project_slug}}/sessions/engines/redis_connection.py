@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Coroutine, Iterable, Mapping
-from typing import Any, Final, TypeVar
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
 from redis.asyncio import Connection as TCPConnection
 from redis.asyncio import SSLConnection, UnixDomainSocketConnection
@@ -21,8 +22,8 @@ from ..errors import StoreUnavailable
 from .connection import Connection
 from .redis_sentinel import Node, Sentinels
 
-T = TypeVar("T")
-
+_OURS: Final = ("cluster", "nodes", "sentinel", "db_sessions", "db_notifications")
+"""Options that redis-py does not know."""
 _FOLLOW_S: Final = 0.5
 """How often the sentinels are asked whether another server is the master by now."""
 
@@ -34,10 +35,10 @@ class RedisConnection(Connection):
     """
 
     def __init__(self, address: str, timeout_s: float, options: Mapping[str, Any]) -> None:
-        """`options` are redis-py's; `sentinel` in them says where to ask for host and port."""
+        """`sentinel` in the options says where to ask for host and port."""
         super().__init__(address, timeout_s)
-        self._options = {**options}
-        sentinel = self._options.pop("sentinel", None)
+        self._options = options
+        sentinel = options.get("sentinel")
         self._sentinels = Sentinels(sentinel, timeout_s) if sentinel else None
         self._following: asyncio.Task[None] | None = None
         self._connection: AbstractConnection | None = None
@@ -51,7 +52,7 @@ class RedisConnection(Connection):
             self._connection = to_connection(options)
             await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
         except RedisError as error:
-            raise StoreUnavailable(self.address, *cause_and_cure(error)) from error
+            raise unavailable(self.address, error) from error
 
     async def _follow(self, sentinels: Sentinels, master: Node) -> None:
         """Retire when another server becomes the master: this one would go on taking writes."""
@@ -67,10 +68,7 @@ class RedisConnection(Connection):
 
     async def _write(self, data: bytes) -> None:
         assert self._connection is not None
-        try:
-            await self._connection.send_packed_command(data, check_health=False)
-        except RedisError as error:
-            raise OSError(str(error)) from error
+        await self._connection.send_packed_command(data, check_health=False)
 
     async def _read(self) -> Any:
         """Return the next reply. A push of the server is not one; redis-py handles those."""
@@ -85,7 +83,7 @@ class RedisConnection(Connection):
             if error.status_code is None:
                 raise OSError(str(error)) from error
             # Loading, or no password: the same for all requests.
-            raise StoreUnavailable(self.address, *cause_and_cure(error)) from error
+            raise unavailable(self.address, error) from error
 
     async def _disconnect(self) -> None:
         if self._following:
@@ -105,30 +103,13 @@ class RedisConnection(Connection):
 
 def to_connection(options: Mapping[str, Any]) -> AbstractConnection:
     """Return redis-py's connection, not open yet. Its timeouts are ours to watch."""
-    rest = {"socket_timeout": None, "socket_connect_timeout": None, **options}
+    rest = {name: value for name, value in options.items() if name not in _OURS}
+    rest |= {"socket_timeout": None, "socket_connect_timeout": None}
     path, ssl = rest.pop("unix_socket_path", None), rest.pop("ssl", False)
-    if path is not None:
-        rest = {name: value for name, value in rest.items() if name not in ("host", "port")}
-        return UnixDomainSocketConnection(path=path, **rest)
-    return SSLConnection(**rest) if ssl else TCPConnection(**rest)
-
-
-async def first(attempts: Iterable[Coroutine[Any, Any, T]]) -> T:
-    """Return the first result and cancel the other attempts; raise if all fail."""
-    tasks = [asyncio.ensure_future(attempt) for attempt in attempts]
-    failed: Exception | None = None
-    try:
-        for done in asyncio.as_completed(tasks):
-            try:
-                return await done
-            except (StoreUnavailable, RedisError, OSError) as error:
-                failed = error
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    assert failed is not None
-    raise failed
+    if path is None:
+        return SSLConnection(**rest) if ssl else TCPConnection(**rest)
+    rest = {name: value for name, value in rest.items() if name not in ("host", "port")}
+    return UnixDomainSocketConnection(path=path, **rest)
 
 
 _PERMIT: Final = (
@@ -147,22 +128,14 @@ _CAUSES: Final = (
     ("NOAUTH", "it wants a password", "write 'password' in storage, and 'username' if need be"),
     ("WRONGPASS", "it refuses the password", "correct 'username' and 'password' in storage"),
     ("invalid password", "it refuses the password", "correct 'password' in storage"),
-    ("without any password", "it has no password, and storage has one", "leave 'password' out"),
-    ("no password is set", "it has no password, and storage has one", "leave 'password' out"),
+    ("AUTH.* (any|no) password", "it has no password, and storage has one", "leave 'password' out"),
     ("HELLO", "it refuses HELLO, as Redis before 6 does", "write 'protocol': 2 in storage"),
     ("NOPROTO", "it refuses HELLO 3", "write 'protocol': 2 in storage"),
-    (
-        "DB index",
-        "it has no such database",
-        "write 'db_notifications': 0 in storage",
-    ),
-    ("unknown command 'SELECT'", "it is a sentinel", "write 'sentinel' in storage"),
-    ("unknown command 'HGETALL'", "it is a sentinel", "write 'sentinel' in storage"),
-    ("SELECT is not allowed", "it is a cluster", "write 'cluster': True in storage"),
-    ("MOVED", "it is a cluster", "write 'cluster': True in storage"),
+    ("DB index", "it has no such database", "write 'db_notifications': 0 in storage"),
+    ("unknown command '(SELECT|HGETALL)'", "it is a sentinel", "write 'sentinel' in storage"),
+    ("SELECT is not allowed|MOVED", "it is a cluster", "write 'cluster': True in storage"),
     ("cluster support disabled", "it is not a cluster", "leave 'cluster' out of storage"),
-    ("NOPERM", "it does not permit what sessions need", _PERMIT),
-    ("user executing the script", "it does not permit what sessions need", _PERMIT),
+    ("NOPERM|user executing the script", "it does not permit what sessions need", _PERMIT),
     ("EVAL", "it forbids EVAL", "permit scripts: each change is one"),
     ("OOM", "it is full", "raise its maxmemory, or set maxmemory-policy to volatile-lru"),
     ("read only replica", "it is a read-only replica", "write the master's address, or 'sentinel'"),
@@ -182,10 +155,10 @@ _CAUSES: Final = (
 )
 
 
-def cause_and_cure(error: RedisError) -> tuple[str, str]:
+def unavailable(address: str, error: RedisError) -> StoreUnavailable:
     """Return what an error means, in words that end with its own, and what to do about it."""
     said = f"{error.status_code} {error}" if error.status_code else str(error)
-    for part, cause, cure in _CAUSES:
-        if part in said:
-            return f"{cause}: {said}", cure
-    return said or type(error).__name__, ""
+    for pattern, cause, cure in _CAUSES:
+        if re.search(pattern, said):
+            return StoreUnavailable(address, f"{cause}: {said}", cure)
+    return StoreUnavailable(address, said or type(error).__name__)

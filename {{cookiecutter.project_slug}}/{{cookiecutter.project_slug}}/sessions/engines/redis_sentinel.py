@@ -8,8 +8,8 @@ fail-over knows first: the view with the highest epoch counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -18,6 +18,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.utils import str_if_bytes
 
+from ..errors import StoreUnavailable
+
+T = TypeVar("T")
 Node = tuple[str, int]
 
 _GRACE_S: Final = 0.1
@@ -37,24 +40,10 @@ class Sentinels:
 
     async def master(self) -> Node:
         """Ask all at once, as some may be dead or frozen. Raises `RedisError` or `OSError`."""
-        tasks = [asyncio.ensure_future(self._view(client)) for client in self._clients]
-        failed: Exception | None = None
         try:
-            for done in asyncio.as_completed(tasks):
-                try:
-                    await done
-                    break
-                except (RedisError, OSError) as error:
-                    failed = error
-            else:
-                raise MasterNotFoundError(f"No master found: {failed}") from failed
-            await asyncio.wait(tasks, timeout=_GRACE_S)
-            views = [each.result() for each in tasks if each.done() and not each.exception()]
-            return max(views)[1]
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            return max(await answers(map(self._view, self._clients), _GRACE_S))[1]
+        except (RedisError, OSError) as error:
+            raise MasterNotFoundError(f"No master found: {error}") from error
 
     async def close(self) -> None:
         await asyncio.gather(*(each.aclose() for each in self._clients), return_exceptions=True)
@@ -63,13 +52,33 @@ class Sentinels:
         """Return the epoch of a sentinel's view, and the master in it."""
         # In this order: an address that is newer than the epoch does no harm.
         masters: Any = await client.sentinel_masters()
-        state = masters.get(self._service)
-        if not state:
-            raise MasterNotFoundError(f"No master found for {self._service!r}")
-        address: Any = await client.sentinel_get_master_addr_by_name(self._service)
-        if address is None:
+        state, name = masters.get(self._service), self._service
+        address: Any = state and await client.sentinel_get_master_addr_by_name(name)
+        if not address:
             raise MasterNotFoundError(f"No master found for {self._service!r}")
         replaced = (str_if_bytes(address[0]), address[1]) != (state["ip"], state["port"])
         if not replaced and (state["is_sdown"] or state["is_odown"]):
             raise MasterNotFoundError(f"No master found for {self._service!r}: it is down")
         return state["config-epoch"], address
+
+
+async def answers(questions: Iterable[Coroutine[Any, Any, T]], grace_s: float = 0) -> list[T]:
+    """Return the first result and those that come within `grace_s` of it; raise if all fail."""
+    tasks = [asyncio.ensure_future(each) for each in questions]
+    failed: Exception | None = None
+    try:
+        for done in asyncio.as_completed(tasks):
+            try:
+                await done
+                break
+            except (StoreUnavailable, RedisError, OSError) as error:
+                failed = error
+        await asyncio.wait(tasks, timeout=grace_s)
+        found = [each.result() for each in tasks if each.done() and not each.exception()]
+        if failed is not None and not found:
+            raise failed
+        return found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,7 +19,6 @@ from .redis_sentinel import Sentinels
 
 _SSL: Final = [name for name in inspect.signature(SSLConnection).parameters if name[:4] == "ssl_"]
 
-
 _Text = Annotated[str, Meta(min_length=1)]
 _Port = Annotated[int, Meta(gt=0, lt=65536)]
 _Host = Annotated[str, Meta(pattern=r"^([^\s/@:]+|[^\s/@:]*:[^\s/@]*:[^\s/@]*)\Z")]
@@ -112,14 +111,10 @@ def faults(storage: Mapping[str, Any]) -> list[str]:
         wrong = _url_faults(storage)
         found += wrong
         options = options if wrong else flat(storage)
-    for name, value in options.items():
-        found += _misfits("storage", name, value)
-    if found:
-        return found
-    if options.get("sentinel"):
+    found += _misfits("storage", options)
+    if not found and options.get("sentinel"):
         where, own = "storage['sentinel']['options']", options["sentinel"].get("options", {})
-        found = _unknown(where, own, _LOGIN)
-        found += [fault for name, value in own.items() for fault in _misfits(where, name, value)]
+        found = _unknown(where, own, _LOGIN) + _misfits(where, own)
     if found:
         return found
     found = [
@@ -157,35 +152,35 @@ def _unknown(where: str, names: Mapping[str, Any], known: Iterable[str] = _KNOWN
     return idle + unknown_names(where, [n for n in names if n not in _NO_EFFECT], known)
 
 
-def _misfits(where: str, name: str, value: Any) -> list[str]:
-    kind, example = _KNOWN.get(name, (Any, ""))
-    if fits(value, kind):
-        return []
-    hides = name in ("password", "url", "sentinel", "credential_provider") or "@" in repr(value)
-    shown = f"of type {type(value).__name__}" if hides else repr(value)
-    return [f"{where}[{name!r}] is {shown}: write {example}"]
+def _misfits(where: str, options: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, value in options.items():
+        kind, example = _KNOWN.get(name, (Any, ""))
+        hides = name in ("password", "url", "sentinel", "credential_provider") or "@" in repr(value)
+        shown = f"of type {type(value).__name__}" if hides else repr(value)
+        if not fits(value, kind):
+            found.append(f"{where}[{name!r}] is {shown}: write {example}")
+    return found
 
 
 def _url_faults(storage: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with `url`; its password is not shown."""
-    where, url = "storage['url']", storage["url"]
+    where, url, form = "storage['url']", storage["url"], _KNOWN["url"][1]
     try:
         parts = urlsplit(url)
         query = parse_qs(parts.query, keep_blank_values=True)
         found = _unknown(where, {name: value for name, value in query.items() if name != "db"})
         found += [
-            f"{where} has {name!r} after the question mark: {_KNOWN['url'][1]} is the form"
+            f"{where} has {name!r} after the question mark: {form} is the form"
             for name in query.keys() & {"host", "port", "username", "password"}
         ]
         database = parts.path.strip("/") if parts.scheme != "unix" else ""
         if parts.scheme not in ("redis", "rediss", "unix"):
-            found.append(f"{where} begins with {parts.scheme!r}: write {_KNOWN['url'][1]}")
+            found.append(f"{where} begins with {parts.scheme!r}: write {form}")
         elif database and not database.isdecimal():
             shown = "" if "@" in url.rpartition("://")[2].partition("/")[2] else f" {database!r}"
-            found.append(
-                f"{where} names the database{shown}: write a number such as /0, and a / in "
-                "a password as %2F"
-            )
+            number = "write a number such as /0, and a / in a password as %2F"
+            found.append(f"{where} names the database{shown}: {number}")
         elif parts.scheme == "unix" and not parts.path:
             found.append(f"{where} names no socket: write unix:///path")
         elif database and "db" in query:
@@ -194,12 +189,12 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
             raise ValueError
         elif not found:
             taken = flat({"url": url})
-            both = [name for name in taken if name in storage]
-            both += [name for name in _DATABASES if name in storage and "db" in taken]
-            found += [f"{where} and storage[{name!r}] say the same: keep one" for name in both]
+            names = {*taken, *_DATABASES} if "db" in taken else taken
+            both = [name for name in storage if name in names]
+            found = [f"{where} and storage[{name!r}] say the same: keep one" for name in both]
     except ValueError:  # without its text, which may hold a part of a password
         found = [
-            f"{where} is not a URL: write {_KNOWN['url'][1]}, a number as port, and the special "
+            f"{where} is not a URL: write {form}, a number as port, and the special "
             "characters of a password as %40 and the like"
         ]
     return found
@@ -207,9 +202,8 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
 
 def _refusals(options: Mapping[str, Any]) -> list[str]:
     """Return what redis-py and the TLS library say to the values."""
-    ours = ("cluster", "nodes", "sentinel", *_DATABASES)
     try:
-        connection = to_connection({n: value for n, value in options.items() if n not in ours})
+        connection = to_connection(options)
         if isinstance(connection, SSLConnection):
             connection.ssl_context.get()
         if options.get("sentinel"):
