@@ -40,33 +40,34 @@ async def modify(
     session: SessionManager, name: str, function: Callable[[Any], object], default: object
 ) -> Any:
     """See `SessionManager.modify`."""
-    session.check_name(name)
-    session.check_loaded()
     due = asyncio.get_running_loop().time() + session.store.config.storage_timeout
-    async with session.saving:
-        await commit(session)
-        async with session.store.lock(session.id or str(id(session)), due):
-            while True:
-                old = session.stored.get(name)
-                new = function(decode(encode(default) if old is None else old))
-                if new is None:
-                    raise TypeError(
-                        f"modify({name!r}): the function returned None instead of the new value; "
-                        "list.append does, so write: lambda items: [*items, item]"
-                    )
-                raw = encode(new, f"session[{name!r}]")
-                if session.state is not State.ALIVE or session.id is None:
-                    if session.state is State.NEW:
-                        session.check_can_begin()
-                    session.set_own(name, new)
+    await commit(session)
+    async with session.store.lock(session.id or str(id(session)), due):
+        while True:
+            old = session.stored.get(name)
+            new = function(decode(encode(default) if old is None else old))
+            if new is None:
+                raise TypeError(
+                    f"modify({name!r}): the function returned None instead of the new value; "
+                    "list.append does, so write: lambda items: [*items, item]"
+                )
+            raw = encode(new, f"session[{name!r}]")
+            if session.state is not State.ALIVE or session.id is None:
+                if session.state is State.NEW:
+                    session.check_can_begin()
+                session.set_own(name, new)
+                try:
                     await commit(session)
-                    return new
-                session.touched.discard(name)
-                if await put(session, session.id, {name: raw}, expect={name: old}):
-                    return session.get(name, new)
-                if not await refresh(session):
-                    _drop(session)
-                    return new
+                except BaseException:
+                    session.set_own(name, None)
+                    raise
+                return new
+            if await put(session, session.id, {name: raw}, expect={name: old}, theirs=True):
+                return session.get(name, new)
+            session.touched.discard(name)
+            if not await refresh(session):
+                _drop(session)
+                return new
 
 
 async def commit(session: SessionManager) -> None:
@@ -147,9 +148,8 @@ async def _move(session: SessionManager) -> None:
     # What others have stored under the old id since this request loaded it.
     names = {name for name, _ in held.items() ^ loaded.items()} - {*changes, USED}
     late = {name: held.get(name) for name in names}
-    session.touched -= late.keys()
     try:
-        moved = bool(held) and (not late or await put(session, new, late))
+        moved = bool(held) and (not late or await put(session, new, late, theirs=True))
     except SessionError as error:  # the old id is gone: the visitor must get the new one
         _become(session, token)
         if isinstance(error, SessionTooLarge):  # what others have stored was accepted, and stays

@@ -54,6 +54,8 @@ class Dictionary(MutableMapping[str, Any]):
             raise KeyError(name)
         value = self._values[name]
         if type(value) not in IMMUTABLE:
+            if self.closed:
+                return decode(encode(value))
             self.touched.add(name)
         return value
 
@@ -132,6 +134,12 @@ class Dictionary(MutableMapping[str, Any]):
         """Take over what was loaded. Raises `BadRecord`, and changes nothing, if it is not ours."""
         self._values, self.stored, self.touched = decode_fields(fields), fields, set()
 
+    def close(self, why: str) -> None:
+        """Refuse changes from now on. What was handed out changes nothing here any more."""
+        self.closed = why
+        for name in self.touched & self._values.keys():
+            self._values[name] = decode(encode(self._values[name]))
+
     def changes(self) -> dict[str, bytes | None]:
         """Return what the store must be told: encodings by name, None for what is to go."""
         changes: dict[str, bytes | None] = {}
@@ -140,6 +148,10 @@ class Dictionary(MutableMapping[str, Any]):
             if raw != self.stored.get(name):
                 changes[name] = raw
         return changes
+
+    def untouch(self) -> None:
+        """Count as untouched what was handed out and has not changed: news may take its place."""
+        self.touched = set(self.changes())
 
     def written(self, changes: Changes) -> None:
         """Note that the store now holds `changes`, those of others included."""

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
-from contextvars import ContextVar
+from collections.abc import Callable, Coroutine
 from functools import cached_property
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, RequestHandler
 
-from .codec import decode
+from .block import Block
 from .commit import commit, modify
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
 from .handler import Held, headers_written, is_finished, is_over, when_it_leaves
-from .record import State, deliver, renamed
+from .record import Notice, State
 from .session import Session
 from .store import Store
-from .trips import find, refresh
+from .trips import find, put_back, refresh
+
+T = TypeVar("T")
 
 CLOSED: Final = (
     "the response has been given: what the session changes now would be lost. Change it before "
@@ -31,9 +32,6 @@ _READING: Final = ("GET", "HEAD", "OPTIONS")
 _STALE_S: Final = 2.0
 """How late a response may clear the cookie of an expired session: a slower one could clear that of
 a login which the visitor has made meanwhile. The next response does it."""
-
-_blocks: ContextVar[frozenset[object]] = ContextVar("_blocks", default=frozenset())
-"""The `async with` blocks that this code is inside of."""
 
 
 class SessionManager(Session):
@@ -73,10 +71,8 @@ class SessionManager(Session):
         self.held: Held | None = None
         self.leaves: asyncio.Future[None] | None = None
         """Set when a response that was held is handed to Tornado."""
-        self.block: object = None
-        """Stands for the outermost `async with` block that is open."""
-        self._marks: list[Callable[[], None]] = []
-        """What each open block, one inside of another, does where it fails."""
+        self.block: Block | None = None
+        """The outermost `async with` block that is open."""
 
     async def modify(
         self, name: str, function: Callable[[Any], object], default: object = None
@@ -87,7 +83,9 @@ class SessionManager(Session):
         should do nothing else. What this request changed before is saved first. Raises `TypeError`
         if the function returns None, `SessionLost` as `save` does.
         """
-        return await modify(self, name, function, default)
+        self.check_name(name)
+        self.check_loaded()
+        return await self.in_turn(modify(self, name, function, default))
 
     async def save(self) -> None:
         """Commit now: for streams, long polling, WebSockets and jobs.
@@ -97,8 +95,7 @@ class SessionManager(Session):
         headers are sent; `StoreUnavailable` if nothing is known to be saved.
         """
         self.check_loaded()
-        async with self.saving:
-            await commit(self)
+        await self.in_turn(commit(self))
 
     async def reload(self, *, touch: bool = True) -> None:
         """Read again what other requests have stored; what was changed and not saved is lost.
@@ -115,6 +112,23 @@ class SessionManager(Session):
             await self.save()
 
     # For the package itself
+
+    async def in_turn(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do `work` while no other coroutine of this request writes, and to its end.
+
+        A caller may be cancelled; but halfway, nobody would know what the store holds.
+        """
+
+        async def alone() -> T:
+            async with self.saving:
+                return await work
+
+        return await asyncio.shield(asyncio.create_task(alone()))
+
+    async def save_in_task(self) -> None:
+        """Commit in a task that nobody cancels."""
+        async with self.saving:
+            await commit(self)
 
     async def load(self) -> None:
         """Find the session of the request's cookies. One trip each; none without a good cookie."""
@@ -140,16 +154,18 @@ class SessionManager(Session):
         self._is_stale = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
-        if self.block not in _blocks.get():  # a block inside of another is a part of it
-            await self._turns.acquire()
-            try:
+        outer = Block.of(self)
+        turns = self._turns if outer is None else outer.turns
+        await turns.acquire()
+        try:
+            if outer is None:
                 await self._open()
-            except BaseException as fault:
-                self._turns.release()
-                self._raise(fault)
-            self.block = object()
-            _blocks.set(_blocks.get() | {self.block})
-        self._marks.append(self._mark())
+            block = Block(self, outer, turns)
+        except BaseException as fault:
+            turns.release()
+            self._raise(fault)
+        if outer is None:
+            self.block = block
         return self
 
     async def _open(self) -> None:
@@ -163,6 +179,7 @@ class SessionManager(Session):
             self.closed = ""
         elif self.state is State.ALIVE and is_answered:
             async with self.saving:  # a WebSocket, which may have been open for hours
+                self.untouch()
                 await refresh(self)
         else:
             await self.load()
@@ -171,15 +188,24 @@ class SessionManager(Session):
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
         handler, status = self._handler(), 200
         is_answered = is_over(handler)
-        if error is not None and not isinstance(error, Finish):
-            status = getattr(error, "status_code", 500)
+        block = Block.of(self) or self.block
+        assert block is not None
+        is_too_early = block.turns.locked()
+        if isinstance(error, HTTPError):
+            status = error.status_code
+        elif is_too_early or not isinstance(error, Finish | None):
+            status = 500
         elif self._is_plain and handler is not None and is_answered:
             status = handler.get_status()
         try:
-            restore = self._marks.pop()
             if status >= 500:
-                restore()
-                await self.put_back()
+                block.restore()
+                await put_back(self, block.taken)
+                if is_too_early and error is None:
+                    raise RuntimeError(
+                        "a task has a block open inside of this block, which ends before it: "
+                        "await the task first, or start it after the block"
+                    )
             elif self._is_plain and is_answered and self.unsaved():
                 raise RuntimeError(
                     "the response has left before the session was saved: call redirect() or "
@@ -187,51 +213,30 @@ class SessionManager(Session):
                 )
             else:
                 await self.save()
+                if not is_answered:  # whatever is around it may still fail
+                    (block.outer or self).taken.update(block.taken)
         except SessionError as fault:
             self._raise(fault)
         finally:
-            if not self._marks:
+            if block is self.block:
+                self.block = None
                 if self._is_plain or is_answered:
                     self.closed = CLOSED
-                _blocks.set(_blocks.get() - {self.block})
-                self.block = None
-                self._turns.release()
+            block.close()
         if isinstance(error, SessionError):
             self._raise(error)
 
-    def _mark(self) -> Callable[[], None]:
-        """Return a function that takes back what is changed from now on, and not saved."""
-        session_id, state, stored = self.id, self.state, self.stored
-        changes, outgoing = self.changes(), self.outgoing.copy()
-
-        def restore() -> None:
-            self.discard()
-            if self.id == session_id:  # otherwise it has begun, moved or ended since
-                self.state, self.outgoing = state, outgoing
-                self.replace(stored)
-                for name, raw in changes.items():
-                    self.set_own(name, None if raw is None else decode(raw))
-
-        return restore
-
     def is_used_by_job(self) -> bool:
         """Whether a job has a block open, which goes on after the response."""
-        return self.block is not None and self.block not in _blocks.get()
+        return self.block is not None and Block.of(self) is None
 
-    async def put_back(self) -> None:
-        """Return to the store what was taken from it, because the response has failed."""
-        # Each value under a new field: a reader who came too late for the old one may be about to
-        # remove its label, and nobody would find the value again.
-        taken = {
-            field if notice.value is None else renamed(field): notice
-            for field, notice in self.taken.items()
-        }
-        self.taken = {}
-        if taken and self.id is not None:
-            try:
-                await deliver(self.store, self.id, taken)
-            except StoreUnavailable as error:
-                self.store.log_outage(error)
+    def takes(self) -> dict[str, Notice]:
+        """Return where to note what is taken now, to be put back if the block or response fails."""
+        if (block := Block.of(self)) is not None:
+            return block.taken
+        handler = self._handler()
+        is_given = handler is None or (is_finished(handler) and self.held is None)
+        return {} if is_given else self.taken
 
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from tornado.iostream import IOStream
@@ -32,6 +33,7 @@ from .manager import CLOSED, SessionManager, ask_to_retry
 from .notification import NotificationManager
 from .record import State
 from .store import Store
+from .trips import put_back
 
 _HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
 """What the mixins override. A Tornado handler that overrides one of these comes after them."""
@@ -85,9 +87,12 @@ class _Lifecycle(HandlerBase):
         session = self.__session()
         save = None if session is None else self.__save_method(session)
         if session is not None and session.block is None and self.get_status() != WEBSOCKET_OPENS:
-            session.closed = CLOSED  # the end of a block does, where one is open
+            session.close(CLOSED)  # the end of a block does, where one is open
         if session is None or save is None:
-            return super().finish()
+            sent = super().finish()
+            if session is not None:
+                session.taken.clear()  # it was shown
+            return sent
         session.held = session.held or hold(self)
         set_finished(self, True)
         session.leaves = end_body(self)
@@ -177,14 +182,14 @@ class _Lifecycle(HandlerBase):
         if session.held is not None and (flushing := self.__waiting) is not None:
             return lambda: self.__save_after(flushing, session)
         if self.__failed or self.get_status() >= 500:
-            if session.is_used_by_job():
-                return None
-            session.discard()
-            return session.put_back if session.taken else None
+            if not session.is_used_by_job():
+                session.discard()
+            is_taking = session.saving.locked()
+            return partial(put_back, session, session.taken) if session.taken or is_taking else None
         if self.get_status() != WEBSOCKET_OPENS:
             # A save that is under way may not know yet what was deleted since.
             saves = session.unsaved() or session.use_is_due() or session.saving.locked()
-            return session.save if saves else None
+            return session.save_in_task if saves else None
         if session.unsaved():
             raise RuntimeError(
                 "a WebSocket cannot wait for its session to be saved when it opens: "
@@ -211,6 +216,7 @@ class _Lifecycle(HandlerBase):
                 session.held = None
                 set_finished(self, False)
             sent = super().finish()
+            session.taken.clear()
         except Exception as error:
             fail(self, error)
         finally:

@@ -58,8 +58,7 @@ class NotificationManager:
     async def get(self, name: str, default: Any = None) -> Any:
         """Return the notification `name` and remove it; `default` if there is none."""
         check_text("the name of a notification", name)
-        async with self._session.saving:
-            taken = await self._take(name)
+        taken = await self._session.in_turn(self._take(name))
         return taken[-1].value if taken else default
 
     def delete(self, *names: str) -> None:
@@ -82,8 +81,7 @@ class NotificationManager:
 
     async def take(self, category: str | None = None) -> list[Message]:
         """Return all queued messages, or those of one category, and remove them. Oldest first."""
-        async with self._session.saving:
-            return await self._take(None, category)
+        return await self._session.in_turn(self._take(None, category))
 
     async def peek(self, category: str | None = None) -> list[Message]:
         """Return all queued messages, or those of one category, and leave them. Oldest first."""
@@ -121,12 +119,13 @@ class NotificationManager:
     async def _take(self, name: str | None, category: str | None = None) -> list[Message]:
         """Remove notices, and return those that nobody else has taken."""
         session, labels = self._session, await self._labels(name, category)
+        taken = session.takes()
         found = {f: session.outgoing.pop(f).value for f in labels if f in session.outgoing}
         old = {f: encode(label) for f, label in labels.items() if f not in found}
         if old and session.id is not None:
             # The labels go at the same time, to spare a trip. If one of the two fails, the response
             # does, and the labels are put back.
-            session.taken |= {field: Notice(label, None) for field, label in old.items()}
+            taken |= {field: Notice(label, None) for field, label in old.items()}
             key, engine = session.store.key("notice", session.id), session.store.notifications
             held, unlabelled = await asyncio.gather(
                 engine.write(key, dict.fromkeys(old), session.ttl_s(), create=False),
@@ -136,9 +135,9 @@ class NotificationManager:
             if isinstance(held, BaseException):
                 raise held
             for field, label in old.items():
-                del session.taken[field]
+                del taken[field]
                 if held and field in held:
-                    session.taken[field] = Notice(label, held[field])
+                    taken[field] = Notice(label, held[field])
             if isinstance(unlabelled, BaseException):
                 raise unlabelled
             found |= held or {}

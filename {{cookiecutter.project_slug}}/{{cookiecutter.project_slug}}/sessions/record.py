@@ -131,7 +131,8 @@ async def deliver(
             return False
         if owner is not None and not is_owned(values, owner):
             return False
-        ttl = max(1.0, life_s(values, store.config, store.clock()))
+        if (ttl := life_s(values, store.config, store.clock())) <= 0:
+            return False
         # The values first: whoever finds a label must find its value.
         if unread:
             box = store.key("notice", session_id)

@@ -204,6 +204,12 @@ class Session(Dictionary):
         """Return for how many seconds the record lives without use; 0 or less: it is over."""
         return life_s(self._values, self.store.config, self.store.clock())
 
+    def is_over(self) -> bool:
+        """Whether it has reached `absolute_timeout`, however much it is used."""
+        created = self._values.get(CREATED)
+        limit_s = self.store.config.absolute_timeout
+        return created is not None and bool(self.store.clock() >= created + limit_s)
+
     def ttl_s(self) -> float:
         """Return for how many seconds a record that is written now lives without use."""
         now, config, values = self.store.clock(), self.store.config, self._values

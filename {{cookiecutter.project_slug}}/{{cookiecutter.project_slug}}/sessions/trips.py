@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from .engines import Changes
-from .errors import BadRecord
-from .record import State
+from .errors import BadRecord, StoreUnavailable
+from .record import Notice, State, deliver, renamed
 
 if TYPE_CHECKING:
     from .manager import SessionManager
@@ -66,14 +66,39 @@ async def put(
     *,
     create: bool = False,
     expect: Changes | None = None,
+    theirs: bool = False,
 ) -> bool:
-    """Write to the record, and renew its life. False: it was not there, or not as expected."""
+    """Write to the record, and renew its life. False: it was not there, or not as expected.
+
+    `theirs`: the changes are not those that were made here, and come to be seen here.
+    """
+    if session.is_over():
+        return False
     store, seen, session.version = session.store, session.version, None
     key, ttl = store.key("session", session_id), session.ttl_s()
     removed = await store.sessions.write(key, changes, ttl, create=create, expect=expect, seen=seen)
     if removed is not None:
+        if theirs:
+            session.untouch()
         session.written(changes)
     return removed is not None
+
+
+async def put_back(session: SessionManager, taken: dict[str, Notice]) -> None:
+    """Return notices to the store, because the response, or the block, that took them has failed."""
+    async with session.saving:  # what is being taken at this moment, too
+        # Each value under a new field: a reader who came too late for the old one may be about to
+        # remove its label, and nobody would find the value again.
+        notices = {
+            field if notice.value is None else renamed(field): notice
+            for field, notice in taken.items()
+        }
+        taken.clear()
+        if notices and session.id is not None:
+            try:
+                await deliver(session.store, session.id, notices)
+            except StoreUnavailable as error:
+                session.store.log_outage(error)
 
 
 def log_event(

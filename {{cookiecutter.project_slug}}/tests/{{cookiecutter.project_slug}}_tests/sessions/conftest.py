@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 Routes = list[tuple[str, Any]]
-Pause = Callable[[str], Paused]
+Pause = Callable[..., Paused]
 
 ON_MEMORY = pytest.mark.parametrize("engine", ["memory"])
 """Marks a test that moves the clock of the engine: a server's cannot be moved."""

@@ -53,19 +53,20 @@ async def test_a_list_that_was_only_read_is_not_written_back(make_browser: MakeB
 
 
 async def test_an_id_that_could_not_change_changes_at_the_next_commit_with_what_was_set(
-    make_browser: MakeBrowser, pause: Pause
+    make_browser: MakeBrowser, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser, tab = await visitor(make_browser, user="ada")
 
+    async def fail(*args: Any) -> None:
+        raise StoreUnavailable("the store", "no answer")
+
     async def does(handler: Script) -> None:
-        ends = pause("end sessions")
         handler.session["user"] = "bob"
         handler.session.regenerate()
-        saves = asyncio.create_task(handler.session.save())
-        await ends.begun()
-        saves.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await saves
+        with monkeypatch.context() as patch:
+            patch.setattr(store.sessions, "end", fail)
+            with pytest.raises(StoreUnavailable):
+                await handler.session.save()
 
     assert (await run(browser, does)).status == 200
     assert await value_of(browser, "user") == "bob"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from typing import Any, ClassVar
 
@@ -312,3 +313,139 @@ async def test_a_block_inside_of_a_block_is_a_part_of_it(
     held: list[dict[str, Any]] = []
     await run(browser, lambda handler: held.append(dict(handler.session)))
     assert held == [{"a": 1, "after": 1, "before": 1, "count": 1}]
+
+
+async def test_tasks_inside_of_a_block_take_turns_too(
+    make_browser: MakeBrowser, store: Store
+) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+
+    async def works() -> None:
+        async with session:
+            session["first"] = "stored"
+            await trips(store, 5)  # enough for the other one to fail meanwhile
+
+    async def fails() -> None:
+        async with session:
+            session["second"] = "discarded"
+            await trips(store, 1)
+            raise ZeroDivisionError
+
+    async with asyncio.timeout(5), session:
+        session["outer"] = "stored"
+        results = await asyncio.gather(fails(), works(), fails(), return_exceptions=True)
+    errors = [ZeroDivisionError, type(None), ZeroDivisionError]
+    assert [type(result) for result in results] == errors
+    assert await value_of(browser, "outer") == await value_of(browser, "first") == "stored"
+    assert await value_of(browser, "second") == "absent"
+
+
+async def test_a_block_that_ends_before_one_inside_of_it_says_so(make_browser: MakeBrowser) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+    inside, may_end = asyncio.Event(), asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def works() -> None:
+        async with session:
+            inside.set()
+            await may_end.wait()
+            session["late"] = "stored"
+
+    async def ends_too_early() -> None:
+        async with session:
+            session["outer"] = "stored"
+            tasks.append(asyncio.create_task(works()))
+            await inside.wait()
+
+    with pytest.raises(RuntimeError, match="inside of this block"):
+        await ends_too_early()
+    may_end.set()
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="would be lost"):
+            await tasks[0]
+        async with session:
+            session["after"] = "stored"
+    assert await value_of(browser, "after") == "stored"
+    for name in ("outer", "late"):
+        assert await value_of(browser, name) == "absent"
+
+
+# --- messages
+
+
+async def test_a_message_that_was_shown_is_not_put_back_because_a_job_fails_later(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+    jobs: list[asyncio.Task[None]] = []
+    answered = asyncio.Event()
+
+    async def job(handler: Script) -> None:
+        await answered.wait()
+        async with handler.session as session:
+            session["done"] = True
+            raise ZeroDivisionError
+
+    async def does(handler: Script) -> None:
+        taken = await handler.notifications.take()
+        handler.write(taken[0].value)
+        jobs.append(asyncio.create_task(job(handler)))
+
+    assert (await run(browser, does)).text == "once"
+    answered.set()
+    with pytest.raises(ZeroDivisionError):
+        await jobs[0]
+    assert await messages_of(browser) == []
+
+
+@pytest.mark.parametrize("where", ["before the block", "inside of it"])
+async def test_a_block_that_fails_puts_back_only_what_it_took(
+    make_browser: MakeBrowser, where: str
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+    shown: list[Any] = []
+
+    async def does(handler: Script) -> None:
+        if where == "before the block":
+            shown.extend(await handler.notifications.take())
+        with contextlib.suppress(ZeroDivisionError):
+            async with handler.session as session:
+                session["done"] = True
+                if where == "inside of it":
+                    shown.extend(await handler.notifications.take())
+                raise ZeroDivisionError
+
+    await run(browser, does)
+    assert shown == [("once", "info")]
+    assert await messages_of(browser) == ([] if where == "before the block" else ["once"])
+
+
+async def test_a_page_that_fails_beside_a_job_puts_back_what_the_page_took(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+    jobs: list[asyncio.Task[None]] = []
+    inside, answered = asyncio.Event(), asyncio.Event()
+
+    async def job(handler: Script) -> None:
+        async with handler.session as session:
+            inside.set()
+            await answered.wait()
+            session["done"] = True
+
+    async def does(handler: Script) -> None:
+        jobs.append(asyncio.create_task(job(handler)))
+        await inside.wait()
+        assert len(await handler.notifications.take()) == 1
+        raise HTTPError(500)
+
+    assert (await run(browser, does)).status == 500
+    assert await messages_of(browser) == ["once"]
+    answered.set()
+    await jobs[0]
+    assert await value_of(browser, "done") is True

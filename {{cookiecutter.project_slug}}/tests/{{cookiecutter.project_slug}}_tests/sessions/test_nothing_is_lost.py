@@ -158,11 +158,13 @@ async def test_a_change_inside_of_a_value_after_the_response_does_not_reach_the_
         handler.session["seen"] = True
         handler.finish()
         cart.append("late")
+        handler.session["cart"].append("later")
 
     browser = make_browser()
     await run(browser, lambda handler: handler.session.set("cart", ["early"]))
     await run(browser, does)
     assert await value_of(browser, "seen") is True
+    assert await value_of(browser, "cart") == ["early"]
 
 
 # --- answering inside of the block
@@ -246,6 +248,31 @@ async def test_raising_inside_of_the_block_means_what_it_means_with_the_mixin(
         page = await (run(browser, with_the_mixin) if mixin else plain(browser, app, does))
         assert (page.status, len(page.set_cookies)) == (status, kept and visit == "first")
         assert await value_of(browser, "kept") == (True if kept else "absent")
+
+
+class ApiError(Exception):
+    """As clients of HTTP interfaces have it: its status is the other server's."""
+
+    def __init__(self, status_code: object) -> None:
+        super().__init__(status_code)
+        self.status_code = status_code
+
+
+@pytest.mark.parametrize("status_code", [404, 500, None, "unknown"])
+async def test_a_block_that_fails_with_an_error_of_others_saves_nothing(
+    app: Application, make_browser: MakeBrowser, status_code: object
+) -> None:
+    async def does(handler: RequestHandler) -> None:
+        async with SessionManager(handler) as session:
+            session["kept"] = True
+            raise ApiError(status_code)
+
+    for mixin in (False, True):
+        browser = make_browser()
+        await run(browser, lambda handler: handler.session.set("a", 1))
+        page = await (run(browser, does) if mixin else plain(browser, app, does))
+        assert page.status == 500
+        assert await value_of(browser, "kept") == "absent"
 
 
 async def test_a_block_that_failed_saves_nothing_even_if_the_handler_goes_on(

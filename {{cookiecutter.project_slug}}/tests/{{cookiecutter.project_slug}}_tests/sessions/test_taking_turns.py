@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tornado.web import HTTPError
 
-from {{cookiecutter.project_slug}}.sessions import Store
+from {{cookiecutter.project_slug}}.sessions import Store, StoreUnavailable
 
 from .conftest import Browser, MakeBrowser, Pause, Script, messages_of, run, value_of
 
@@ -207,3 +207,102 @@ async def test_what_is_deleted_while_it_is_saved_is_gone(
     await saves[0]
     assert await notification(browser, "named") == "absent"
     assert await value_of(browser, "named") == "absent"
+
+
+async def test_modify_is_not_undone_by_a_coroutine_that_reads_the_value_meanwhile(
+    make_browser: MakeBrowser, pause: Pause
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("list", [0]))
+    seen: list[Any] = []
+
+    async def does(handler: Script) -> None:
+        writes = pause("write sessions")
+        modifies = asyncio.create_task(handler.session.modify("list", lambda old: [*old, 1]))
+        await writes.begun()
+        assert handler.session["list"] == [0]
+        writes.go_on()
+        seen.extend([await modifies, handler.session["list"]])
+
+    assert (await run(browser, does)).status == 200
+    assert seen == [[0, 1], [0, 1]]
+    assert await value_of(browser, "list") == [0, 1]
+
+
+# --- what is cancelled halfway
+
+
+@pytest.mark.parametrize("together", ["gather", "TaskGroup"])
+@pytest.mark.parametrize("on_its_way_back", [False, True])
+async def test_a_page_that_fails_while_messages_are_taken_puts_them_back(
+    make_browser: MakeBrowser, pause: Pause, together: str, on_its_way_back: bool
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+
+    async def does(handler: Script) -> None:
+        trip = pause("write notifications", on_its_way_back=on_its_way_back)
+
+        async def fail() -> None:
+            await trip.begun()
+            asyncio.get_running_loop().call_later(0.05, trip.go_on)
+            raise OSError("the database has gone")
+
+        if together == "gather":
+            await asyncio.gather(handler.notifications.take(), fail())
+        else:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(handler.notifications.take())
+                tasks.create_task(fail())
+
+    assert (await run(browser, does)).status == 500
+    assert await messages_of(browser) == ["once"]
+    assert await messages_of(browser) == []
+
+
+@pytest.mark.parametrize("on_its_way_back", [False, True])
+@pytest.mark.parametrize("act", ["regenerate", "destroy"])
+async def test_a_save_that_is_cancelled_halfway_loses_nothing(
+    make_browser: MakeBrowser, pause: Pause, act: str, on_its_way_back: bool
+) -> None:
+    browser = make_browser()
+
+    def begin(handler: Script) -> None:
+        handler.session["cart"] = ["book"]
+        handler.notifications.add("once")
+
+    async def does(handler: Script) -> None:
+        trip = pause("end sessions", on_its_way_back=on_its_way_back)
+        getattr(handler.session, act)()
+        save = asyncio.create_task(handler.session.save())
+        await trip.begun()
+        save.cancel()
+        asyncio.get_running_loop().call_later(0.05, trip.go_on)
+
+    await run(browser, begin)
+    assert (await run(browser, does, "POST")).status == 200
+    kept = ["book"] if act == "regenerate" else "absent"
+    assert await value_of(browser, "cart") == kept
+    assert await messages_of(browser) == ["once"]
+
+
+@pytest.mark.parametrize("visit", ["first", "later"])
+async def test_modify_that_failed_changes_nothing(
+    make_browser: MakeBrowser, store: Store, monkeypatch: pytest.MonkeyPatch, visit: str
+) -> None:
+    browser = make_browser() if visit == "first" else await visitor(make_browser)
+
+    async def fail(*args: Any, **options: Any) -> None:
+        raise StoreUnavailable("the store", "no answer")
+
+    async def does(handler: Script) -> None:
+        modify = handler.session.modify
+        with monkeypatch.context() as patch:
+            patch.setattr(store.sessions, "write", fail)
+            with pytest.raises(StoreUnavailable):
+                await modify("times", lambda times: times + 1, default=0)
+        assert "times" not in handler.session
+        assert await modify("times", lambda times: times + 1, default=0) == 1
+
+    assert (await run(browser, does, "POST")).status == 200
+    assert await value_of(browser, "times") == 1

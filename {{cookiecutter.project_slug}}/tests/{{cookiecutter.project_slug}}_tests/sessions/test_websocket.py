@@ -274,6 +274,49 @@ async def test_a_block_sees_what_others_have_stored_and_ended(
         assert await say(connection, in_a_block) == "None"
 
 
+async def test_a_block_sees_lists_that_others_have_stored(
+    make_browser: MakeBrowser, base_url: str
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("cart", ["first"]))
+
+    async def look(socket: Socket) -> Any:
+        async with socket.session as session:
+            return session["cart"]
+
+    async def add(socket: Socket) -> Any:
+        async with socket.session as session:
+            session["cart"].append("third")
+
+    async with connected(browser, base_url) as connection:
+        assert await say(connection, look) == "['first']"
+        await run(browser, lambda handler: handler.session["cart"].append("second"))
+        assert await say(connection, look) == "['first', 'second']"
+        await say(connection, add)
+    assert await value_of(browser, "cart") == ["first", "second", "third"]
+
+
+@ON_MEMORY
+@pytest.mark.parametrize("pycket", [{"absolute_timeout": 3600, "idle_timeout": 3600}])
+async def test_a_session_that_a_socket_uses_all_the_time_ends_at_its_limit(
+    make_browser: MakeBrowser, base_url: str, clock: Clock
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def use(socket: Socket) -> Any:
+        async with socket.session as session:
+            session["count"] = session.get("count", 0) + 1
+            return session.get("name")
+
+    async with connected(browser, base_url) as connection:
+        for _ in range(7200):
+            if (answer := await say(connection, use)) != "ada":
+                break
+            clock.advance(0.9)
+    assert answer == "None"
+    assert await value_of(browser, "name") == "absent"
+
+
 @ON_MEMORY
 async def test_opening_a_socket_is_a_use(
     make_browser: MakeBrowser, base_url: str, clock: Clock

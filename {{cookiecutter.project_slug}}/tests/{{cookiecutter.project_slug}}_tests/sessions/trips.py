@@ -43,10 +43,17 @@ class Trips:
 
 class Paused:
     """The next trip of one kind, such as "write sessions": it waits before the store until a test
-    lets it go on. Those after it do not wait.
+    lets it go on; `on_its_way_back`: behind it. Those after it do not wait.
     """
 
-    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        *,
+        on_its_way_back: bool = False,
+    ) -> None:
         self._begun, self._goes_on = asyncio.Event(), asyncio.Event()
         call, role = name.split()
         records = getattr(store, role)
@@ -54,9 +61,10 @@ class Paused:
 
         async def paused(*args: Any, **options: Any) -> Any:
             monkeypatch.setattr(records, call, made)
+            answer = await made(*args, **options) if on_its_way_back else None
             self._begun.set()
             await self._goes_on.wait()
-            return await made(*args, **options)
+            return answer if on_its_way_back else await made(*args, **options)
 
         monkeypatch.setattr(records, call, paused)
 
