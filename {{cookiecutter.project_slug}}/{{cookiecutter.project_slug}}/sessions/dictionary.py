@@ -137,8 +137,9 @@ class Dictionary(MutableMapping[str, Any]):
     def close(self, why: str) -> None:
         """Refuse changes from now on. What was handed out changes nothing here any more."""
         self.closed = why
-        for name in self.touched & self._values.keys():
-            self._values[name] = decode(encode(self._values[name]))
+        for name in self.touched:
+            if type(value := self._values.get(name)) not in IMMUTABLE:
+                self._values[name] = decode(encode(value))
 
     def changes(self) -> dict[str, bytes | None]:
         """Return what the store must be told: encodings by name, None for what is to go."""

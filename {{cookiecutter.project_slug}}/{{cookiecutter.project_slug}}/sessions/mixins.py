@@ -181,12 +181,13 @@ class _Lifecycle(HandlerBase):
         """Return what must be awaited before the response may leave; None: nothing."""
         if session.held is not None and (flushing := self.__waiting) is not None:
             return lambda: self.__save_after(flushing, session)
-        if self.__failed or self.get_status() >= 500:
+        status = self.get_status()
+        if self.__failed or status >= 500:
             if not session.is_used_by_job():
                 session.discard()
             is_taking = session.saving.locked()
             return partial(put_back, session, session.taken) if session.taken or is_taking else None
-        if self.get_status() != WEBSOCKET_OPENS:
+        if status != WEBSOCKET_OPENS:
             # A save that is under way may not know yet what was deleted since.
             saves = session.unsaved() or session.use_is_due() or session.saving.locked()
             return session.save_in_task if saves else None

@@ -127,7 +127,7 @@ class Engine(ABC):
                     return StoreUnavailable(address, cause, "give it more memory")
                 await self.end(key, "ended")
         except StoreUnavailable as error:
-            return error
+            return StoreUnavailable(address, error.cause, error.cure)
         except TimeoutError:
             return StoreUnavailable(address, f"no reply within {within_s:g} s")
         return None

@@ -157,7 +157,7 @@ class MemcachedEngine(Engine):
             raise SessionTooLarge(len(data), self._limit_bytes)
         if line.startswith(b"SERVER_ERROR"):
             cure = "give it more memory (-m), or run it without -M" if b"memory" in line else ""
-            raise StoreUnavailable(self.address, line.decode(errors="replace"), cure)
+            raise StoreUnavailable(self._address_of(key), line.decode(errors="replace"), cure)
         return line == b"STORED"
 
     def _ask(self, key: str, verb: str, due: float, rest: bytes = b"") -> asyncio.Future[Any]:

@@ -93,7 +93,8 @@ class RedisEngine(Engine):
         self._options = {"protocol": 2, **options, "db": database}
         self._timeout_s = timeout_s
         self._connections = Connections(self._connect)
-        self.address = _url(self._nodes[0], "rediss" if options.get("ssl") else "redis")
+        self._scheme = "rediss" if options.get("ssl") else "redis"
+        self.address = self._url(self._nodes[0])
         if "unix_socket_path" in options:
             self.address = f"unix://{options['unix_socket_path']}"
         if options.get("sentinel"):
@@ -131,7 +132,9 @@ class RedisEngine(Engine):
         expect: Changes | None = None,
         seen: Any = None,
     ) -> Fields | None:
-        expected, removed, written = list[Any](), list[Any](), list[Any]()
+        expected: list[Any] = []
+        removed: list[Any] = []
+        written: list[Any] = []
         for name, value in expect.items() if expect else ():
             expected += (name, int(value is not None), value or b"")
         for name, value in changes.items():
@@ -156,11 +159,11 @@ class RedisEngine(Engine):
             await self._find_slots(asyncio.get_running_loop().time() + within_s)
         weights = Counter[str]()
         for (before, _), (last, node) in pairwise([(-1, self._nodes[0]), *self._slots]):
-            weights[_url(node)] += last - before
+            weights[self._url(node)] += last - before
         return weights
 
     def _address_of(self, key: str) -> str:
-        return _url(self._node(key)) if self._cluster else self.address
+        return self._url(self._node(key)) if self._cluster else self.address
 
     async def close(self) -> None:
         await self._connections.close()
@@ -222,13 +225,12 @@ class RedisEngine(Engine):
         known = [*self._nodes, *(node for _, owners in found for node in owners)]
         self._nodes = list(dict.fromkeys(known))
 
+    def _url(self, node: Node) -> str:
+        return f"{self._scheme}://{node[0]}:{node[1]}"
+
     def _connect(self, node: Node) -> RedisConnection:
         options = {**self._options, "host": node[0], "port": node[1]}
         return RedisConnection(self.address, self._timeout_s, options)
-
-
-def _url(node: Node, scheme: str = "redis") -> str:
-    return f"{scheme}://{node[0]}:{node[1]}"
 
 
 def _address(owner: Sequence[Any], asked: Node) -> Node:
