@@ -28,6 +28,19 @@ async def in_a_block(session: Any) -> None:
         session["count"] = 1
 
 
+async def works(session: Any, store: Store) -> None:
+    async with session:
+        session["first"] = "stored"
+        await trips(store, 5)  # enough for another one to fail meanwhile
+
+
+async def fails(session: Any, store: Store) -> None:
+    async with session:
+        session["second"] = "discarded"
+        await trips(store, 1)
+        raise ZeroDivisionError
+
+
 class ImportHandler(SessionMixin, RequestHandler):
     jobs: ClassVar[list[asyncio.Task[None]]] = []
 
@@ -281,17 +294,8 @@ async def test_a_job_that_fails_discards_nothing_of_another(
     browser = make_browser()
     session = await job_session(browser)
 
-    async def works() -> None:
-        async with session:
-            session["first"] = "stored"
-            await trips(store, 5)  # enough for the other one to fail meanwhile
-
-    async def fails() -> None:
-        async with session:
-            session["second"] = "discarded"
-            raise ZeroDivisionError
-
-    results = await asyncio.gather(works(), fails(), return_exceptions=True)
+    jobs = works(session, store), fails(session, store)
+    results = await asyncio.gather(*jobs, return_exceptions=True)
     assert [type(result) for result in results] == [type(None), ZeroDivisionError]
     assert await value_of(browser, "first") == "stored"
     assert await value_of(browser, "second") == "absent"
@@ -321,20 +325,10 @@ async def test_tasks_inside_of_a_block_take_turns_too(
     browser = make_browser()
     session = await job_session(browser)
 
-    async def works() -> None:
-        async with session:
-            session["first"] = "stored"
-            await trips(store, 5)  # enough for the other one to fail meanwhile
-
-    async def fails() -> None:
-        async with session:
-            session["second"] = "discarded"
-            await trips(store, 1)
-            raise ZeroDivisionError
-
+    jobs = fails(session, store), works(session, store), fails(session, store)
     async with asyncio.timeout(5), session:
         session["outer"] = "stored"
-        results = await asyncio.gather(fails(), works(), fails(), return_exceptions=True)
+        results = await asyncio.gather(*jobs, return_exceptions=True)
     errors = [ZeroDivisionError, type(None), ZeroDivisionError]
     assert [type(result) for result in results] == errors
     assert await value_of(browser, "outer") == await value_of(browser, "first") == "stored"
