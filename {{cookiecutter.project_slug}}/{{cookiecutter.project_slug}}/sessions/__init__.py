@@ -15,7 +15,7 @@ The way of a value, and of a message, from the browser to the store and back:
     prepare()        -> SessionManager.load -> Engine.load(session:<id>) one trip
     session["x"]     -> Dictionary._values                               in memory
     notifications    -> Session.outgoing; read: Engine.write(notice:<id>) removes
-    finish()         -> SessionManager.save -> Engine.write(notice:<id>), then
+    finish()         -> commit           -> Engine.write(notice:<id>), then
                                          Engine.write(session:<id>)      only what changed
     flush()          -> SessionManager.set_headers -> Set-Cookie         manager.py
 
