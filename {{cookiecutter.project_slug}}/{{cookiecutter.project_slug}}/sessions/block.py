@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from .codec import decode
-from .record import Notice
+from .record import Notice, State
 
 if TYPE_CHECKING:
     from .manager import SessionManager
@@ -24,15 +24,19 @@ class Block:
 
     def __init__(self, session: SessionManager, outer: Block | None, turns: asyncio.Lock) -> None:
         self.session, self.outer = session, outer
-        self.is_open = True
+        self.is_open, self.has_failed = True, False
         self.turns = asyncio.Lock()
         """Held while a block inside of this one is open."""
-        self.taken: dict[str, Notice] = {}
+        self.taken: list[dict[str, Notice]] = []
         """Notices that were read in it, to be put back if it fails."""
+        self.sent: set[str] = set()
+        """Notices that were stored while it was open; in the outermost block."""
         self._turn = turns
         self._id, self._state, self._stored = session.id, session.state, session.stored
         self._changes, self._outgoing = session.changes(), session.outgoing.copy()
         self._before = _innermost.get()
+        while self._before is not None and not self._before.is_open:
+            self._before = self._before._before
         _innermost.set(self)
 
     @staticmethod
@@ -43,13 +47,25 @@ class Block:
             block = block._before
         return block
 
+    @staticmethod
+    def fail(session: SessionManager) -> None:
+        """Let the blocks that this code is inside of save nothing: the response has failed."""
+        block = Block.of(session)
+        while block is not None:
+            block.has_failed, block = True, block.outer
+
     def restore(self) -> None:
         """Take back what was changed in it, and not saved."""
         session = self.session
+        if session.state is State.LOST:
+            return
+        stored = self._stored if session.state is State.ENDED else session.stored
         session.discard()
         if session.id == self._id:  # otherwise it has begun, moved or ended since
-            session.state, session.outgoing = self._state, self._outgoing
-            session.replace(self._stored)
+            sent = session.block.sent if session.block is not None else set()
+            session.outgoing = {f: each for f, each in self._outgoing.items() if f not in sent}
+            session.state = self._state
+            session.replace(stored)
             for name, raw in self._changes.items():
                 session.set_own(name, None if raw is None else decode(raw))
 

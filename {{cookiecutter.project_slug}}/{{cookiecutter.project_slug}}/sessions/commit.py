@@ -246,6 +246,8 @@ async def _store(
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
+    if session.block is not None:
+        session.block.sent.update(outgoing)
     if gone := {field: None for field, label in labels.items() if label is None}:
         # Last, as a record that is refused keeps what it had.
         await _write_notices(session, session_id, gone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -139,7 +140,8 @@ class Dictionary(MutableMapping[str, Any]):
         self.closed = why
         for name in self.touched:
             if type(value := self._values.get(name)) not in IMMUTABLE:
-                self._values[name] = decode(encode(value))
+                with contextlib.suppress(TypeError):  # it cannot be kept, and will not be
+                    self._values[name] = decode(encode(value))
 
     def changes(self) -> dict[str, bytes | None]:
         """Return what the store must be told: encodings by name, None for what is to go."""
@@ -150,9 +152,10 @@ class Dictionary(MutableMapping[str, Any]):
                 changes[name] = raw
         return changes
 
-    def untouch(self) -> None:
-        """Count as untouched what was handed out and has not changed: news may take its place."""
-        self.touched = set(self.changes())
+    def untouch(self, news: Changes) -> None:
+        """Count as untouched what was handed out and has not changed, where there is news of it."""
+        changed = self.changes().keys()
+        self.touched -= {n for n in news.keys() - changed if news[n] != self.stored.get(n)}
 
     def written(self, changes: Changes) -> None:
         """Note that the store now holds `changes`, those of others included."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, RequestHandler
@@ -19,9 +19,7 @@ from .handler import Held, headers_written, is_finished, is_over, when_it_leaves
 from .record import Notice, State
 from .session import Session
 from .store import Store
-from .trips import find, put_back, refresh
-
-T = TypeVar("T")
+from .trips import find, in_turn, put_back, refresh
 
 CLOSED: Final = (
     "the response has been given: what the session changes now would be lost. Change it before "
@@ -85,7 +83,7 @@ class SessionManager(Session):
         """
         self.check_name(name)
         self.check_loaded()
-        return await self.in_turn(modify(self, name, function, default))
+        return await in_turn(self, modify(self, name, function, default))
 
     async def save(self) -> None:
         """Commit now: for streams, long polling, WebSockets and jobs.
@@ -95,7 +93,7 @@ class SessionManager(Session):
         headers are sent; `StoreUnavailable` if nothing is known to be saved.
         """
         self.check_loaded()
-        await self.in_turn(commit(self))
+        await in_turn(self, commit(self))
 
     async def reload(self, *, touch: bool = True) -> None:
         """Read again what other requests have stored; what was changed and not saved is lost.
@@ -112,18 +110,6 @@ class SessionManager(Session):
             await self.save()
 
     # For the package itself
-
-    async def in_turn(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do `work` while no other coroutine of this request writes, and to its end.
-
-        A caller may be cancelled; but halfway, nobody would know what the store holds.
-        """
-
-        async def alone() -> T:
-            async with self.saving:
-                return await work
-
-        return await asyncio.shield(asyncio.create_task(alone()))
 
     async def save_in_task(self) -> None:
         """Commit in a task that nobody cancels."""
@@ -154,9 +140,13 @@ class SessionManager(Session):
         self._is_stale = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
-        outer = Block.of(self)
-        turns = self._turns if outer is None else outer.turns
-        await turns.acquire()
+        while True:
+            outer = Block.of(self)
+            turns = self._turns if outer is None else outer.turns
+            await turns.acquire()
+            if outer is None or outer.is_open:
+                break
+            turns.release()
         try:
             if outer is None:
                 await self._open()
@@ -179,8 +169,7 @@ class SessionManager(Session):
             self.closed = ""
         elif self.state is State.ALIVE and is_answered:
             async with self.saving:  # a WebSocket, which may have been open for hours
-                self.untouch()
-                await refresh(self)
+                await refresh(self, untouch=True)
         else:
             await self.load()
 
@@ -188,12 +177,15 @@ class SessionManager(Session):
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
         handler, status = self._handler(), 200
         is_answered = is_over(handler)
-        block = Block.of(self) or self.block
-        assert block is not None
+        if (block := Block.of(self) or self.block) is None:
+            raise RuntimeError("this block was entered in another task: `async with` in one task")
         is_too_early = block.turns.locked()
-        if isinstance(error, HTTPError):
+        block.is_open = False  # what begins from now on is not inside of it
+        if block.has_failed or is_too_early:
+            status = 500
+        elif isinstance(error, HTTPError):
             status = error.status_code
-        elif is_too_early or not isinstance(error, Finish | None):
+        elif not isinstance(error, Finish | None):
             status = 500
         elif self._is_plain and handler is not None and is_answered:
             status = handler.get_status()
@@ -211,17 +203,20 @@ class SessionManager(Session):
                     "the response has left before the session was saved: call redirect() or "
                     "finish() after the `async with` block, or use SessionMixin"
                 )
+            elif block.outer is not None:
+                block.outer.taken += block.taken  # it saves, or fails
             else:
                 await self.save()
-                if not is_answered:  # whatever is around it may still fail
-                    (block.outer or self).taken.update(block.taken)
-        except SessionError as fault:
+                if handler is not None and not is_finished(handler):
+                    self.taken += block.taken  # the response may still fail
+        except BaseException as fault:
+            await put_back(self, block.taken)
             self._raise(fault)
         finally:
             if block is self.block:
                 self.block = None
                 if self._is_plain or is_answered:
-                    self.closed = CLOSED
+                    self.close(CLOSED)
             block.close()
         if isinstance(error, SessionError):
             self._raise(error)
@@ -230,13 +225,13 @@ class SessionManager(Session):
         """Whether a job has a block open, which goes on after the response."""
         return self.block is not None and Block.of(self) is None
 
-    def takes(self) -> dict[str, Notice]:
+    def takes(self) -> list[dict[str, Notice]]:
         """Return where to note what is taken now, to be put back if the block or response fails."""
         if (block := Block.of(self)) is not None:
             return block.taken
         handler = self._handler()
         is_given = handler is None or (is_finished(handler) and self.held is None)
-        return {} if is_given else self.taken
+        return [] if is_given else self.taken
 
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.

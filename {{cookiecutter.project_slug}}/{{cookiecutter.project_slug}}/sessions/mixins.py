@@ -6,15 +6,17 @@ A handler with the mixins behaves as Tornado documents it, whatever the session 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
+from .block import Block
 from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
     WEBSOCKET_OPENS,
@@ -70,7 +72,7 @@ class _Lifecycle(HandlerBase):
         if not is_finished(self):
             session = SessionManager(self)
             await session.load()
-            guard_body(self, lambda: session.held is not None)
+            guard_body(self, lambda: session.held is not None and is_finished(self))
             if isinstance(self, WebSocketHandler) and session.use_is_due():
                 await session.save()  # later on nothing can wait for that
 
@@ -157,7 +159,8 @@ class _Lifecycle(HandlerBase):
         """As Tornado's; saves what a WebSocket has changed last."""
         super().on_connection_close()
         session = self.__session()
-        if session is not None and self.get_status() == WEBSOCKET_OPENS:
+        is_socket = self.get_status() == WEBSOCKET_OPENS
+        if session is not None and is_socket and session.block is None:  # or its end does
             self.__start(_save_at_close(session))
             session.closed = CLOSED
 
@@ -180,11 +183,15 @@ class _Lifecycle(HandlerBase):
     def __save_method(self, session: SessionManager) -> _Save | None:
         """Return what must be awaited before the response may leave; None: nothing."""
         if session.held is not None and (flushing := self.__waiting) is not None:
+            if self.__failed and not session.is_used_by_job():
+                session.discard()
+            session.unsaved()  # raises for a value that cannot be kept
             return lambda: self.__save_after(flushing, session)
         status = self.get_status()
         if self.__failed or status >= 500:
             if not session.is_used_by_job():
                 session.discard()
+                Block.fail(session)
             is_taking = session.saving.locked()
             return partial(put_back, session, session.taken) if session.taken or is_taking else None
         if status != WEBSOCKET_OPENS:
@@ -199,7 +206,8 @@ class _Lifecycle(HandlerBase):
         return None
 
     async def __save_after(self, flushing: _Task, session: SessionManager) -> None:
-        await flushing
+        with contextlib.suppress(StreamClosedError):
+            await flushing
         if (save := self.__save_method(session)) is not None:
             await save()
 

@@ -13,7 +13,7 @@ from .codec import check_text, decode, encode
 from .errors import BadRecord
 from .manager import SessionManager
 from .record import WAITING, Notice, State, new_field
-from .trips import put, refresh
+from .trips import in_turn, put, put_back, refresh
 
 log = logging.getLogger(__package__)
 
@@ -58,7 +58,7 @@ class NotificationManager:
     async def get(self, name: str, default: Any = None) -> Any:
         """Return the notification `name` and remove it; `default` if there is none."""
         check_text("the name of a notification", name)
-        taken = await self._session.in_turn(self._take(name))
+        taken = await self._take(name)
         return taken[-1].value if taken else default
 
     def delete(self, *names: str) -> None:
@@ -81,7 +81,7 @@ class NotificationManager:
 
     async def take(self, category: str | None = None) -> list[Message]:
         """Return all queued messages, or those of one category, and remove them. Oldest first."""
-        return await self._session.in_turn(self._take(None, category))
+        return await self._take(None, category)
 
     async def peek(self, category: str | None = None) -> list[Message]:
         """Return all queued messages, or those of one category, and leave them. Oldest first."""
@@ -118,8 +118,21 @@ class NotificationManager:
 
     async def _take(self, name: str | None, category: str | None = None) -> list[Message]:
         """Remove notices, and return those that nobody else has taken."""
+        session = self._session
+        session.check_loaded()
+        taken: dict[str, Notice] = {}
+        session.takes().append(taken)
+        try:
+            return await in_turn(session, self._remove(name, category, taken))
+        except asyncio.CancelledError:  # nobody has seen them
+            await put_back(session, [taken])
+            raise
+
+    async def _remove(
+        self, name: str | None, category: str | None, taken: dict[str, Notice]
+    ) -> list[Message]:
+        """Note in `taken` what has left the store."""
         session, labels = self._session, await self._labels(name, category)
-        taken = session.takes()
         found = {f: session.outgoing.pop(f).value for f in labels if f in session.outgoing}
         old = {f: encode(label) for f, label in labels.items() if f not in found}
         if old and session.id is not None:

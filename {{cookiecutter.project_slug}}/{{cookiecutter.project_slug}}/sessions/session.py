@@ -51,8 +51,8 @@ class Session(Dictionary):
         self.store = store
         self.outgoing: dict[str, Notice] = {}
         """Notices to store at the commit, by field."""
-        self.taken: dict[str, Notice] = {}
-        """Notices that were read, to be put back if the response fails."""
+        self.taken: list[dict[str, Notice]] = []
+        """Notices that were read at once, to be put back if the response fails."""
         self.saving = asyncio.Lock()
         """Held by whatever writes: coroutines of one request take turns."""
 
@@ -158,9 +158,10 @@ class Session(Dictionary):
         """Whether something was changed. Raises `TypeError` for a value that cannot be kept."""
         if self.state in (State.MOVED, State.ENDED):
             return True
-        is_alive = self.state is State.ALIVE
-        changes = self.changes() if is_alive else self._values.keys() - BEGIN_NOTHING
-        return bool(changes or self.outgoing)
+        changes = bool(self.changes())
+        if self.state is not State.ALIVE:
+            changes = bool(self._values.keys() - BEGIN_NOTHING)
+        return changes or bool(self.outgoing)
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .engines import Changes
 from .errors import BadRecord, StoreUnavailable
@@ -12,13 +14,18 @@ from .record import Notice, State, deliver, renamed
 if TYPE_CHECKING:
     from .manager import SessionManager
 
+T = TypeVar("T")
+
 log = logging.getLogger(__package__)
 
 
-async def find(session: SessionManager, session_id: str, *, keep: bool = False) -> State | None:
+async def find(
+    session: SessionManager, session_id: str, *, keep: bool = False, untouch: bool = False
+) -> State | None:
     """Load the record: ALIVE; LOST if it has ended or moved within a minute; None: none.
 
-    `keep`: only what was not changed here is taken over.
+    `keep`: only news of what was not handed out are taken over; `untouch`: and of what was handed
+    out, and has not changed.
     """
     store, key = session.store, session.store.key("session", session_id)
     snapshot = await store.sessions.load(key)
@@ -34,7 +41,10 @@ async def find(session: SessionManager, session_id: str, *, keep: bool = False) 
         return State.ALIVE
     try:
         if keep:  # what was handed out stays as it is, and is compared with what it was
-            news = {**dict.fromkeys(session.stored), **snapshot.fields}
+            record = {**dict.fromkeys(session.stored), **snapshot.fields}
+            news = {n: raw for n, raw in record.items() if raw != session.stored.get(n)}
+            if untouch:
+                session.untouch(news)
             session.written({name: news[name] for name in news.keys() - session.touched})
         else:
             session.replace(snapshot.fields)
@@ -49,10 +59,10 @@ async def find(session: SessionManager, session_id: str, *, keep: bool = False) 
     return None
 
 
-async def refresh(session: SessionManager, *, keep: bool = True) -> bool:
+async def refresh(session: SessionManager, *, keep: bool = True, untouch: bool = False) -> bool:
     """Read the record again; `keep`: what was changed here stays. False: it has ended."""
     assert session.id is not None
-    if await find(session, session.id, keep=keep) is State.ALIVE:
+    if await find(session, session.id, keep=keep, untouch=untouch) is State.ALIVE:
         return True
     session.state = State.LOST
     session.forget()
@@ -79,26 +89,57 @@ async def put(
     removed = await store.sessions.write(key, changes, ttl, create=create, expect=expect, seen=seen)
     if removed is not None:
         if theirs:
-            session.untouch()
+            session.untouch(changes)
         session.written(changes)
     return removed is not None
 
 
-async def put_back(session: SessionManager, taken: dict[str, Notice]) -> None:
+async def in_turn(session: SessionManager, work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` while no other coroutine of this request writes, and to its end.
+
+    A caller may be cancelled; but halfway, nobody would know what the store holds.
+    """
+
+    async def alone() -> T:
+        async with session.saving:
+            return await work
+
+    def log_failure(task: asyncio.Task[T]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StoreUnavailable):
+            session.store.log_outage(error)
+        elif error is not None:
+            log.error("what a cancelled coroutine had begun has failed", exc_info=error)
+
+    task = asyncio.create_task(alone())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(log_failure)
+        raise
+
+
+async def put_back(session: SessionManager, taken: list[dict[str, Notice]]) -> None:
     """Return notices to the store, because the response, or the block, that took them has failed."""
-    async with session.saving:  # what is being taken at this moment, too
+
+    async def work() -> None:
         # Each value under a new field: a reader who came too late for the old one may be about to
         # remove its label, and nobody would find the value again.
         notices = {
             field if notice.value is None else renamed(field): notice
-            for field, notice in taken.items()
+            for each in taken
+            for field, notice in each.items()
         }
+        for each in taken:
+            each.clear()
         taken.clear()
         if notices and session.id is not None:
             try:
                 await deliver(session.store, session.id, notices)
             except StoreUnavailable as error:
                 session.store.log_outage(error)
+
+    await in_turn(session, work())  # after what is being taken at this moment
 
 
 def log_event(

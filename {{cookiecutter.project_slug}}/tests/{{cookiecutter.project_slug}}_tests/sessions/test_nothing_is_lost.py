@@ -167,6 +167,68 @@ async def test_a_change_inside_of_a_value_after_the_response_does_not_reach_the_
     assert await value_of(browser, "cart") == ["early"]
 
 
+async def test_a_change_inside_of_a_value_is_seen_after_another_name_was_modified(
+    make_browser: MakeBrowser,
+) -> None:
+    async def does(handler: Script) -> None:
+        cart = handler.session["cart"]
+        await handler.session.modify("count", lambda count: count + 1, default=0)
+        cart.append("late")
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("cart", ["early"]))
+    assert (await run(browser, does)).status == 200
+    assert await value_of(browser, "cart") == ["early", "late"]
+
+
+def fail_with(error: Exception) -> Act:
+    def fail(handler: Script) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("visit", ["first", "later"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        fail_with(HTTPError(404)),
+        fail_with(Finish("done")),
+        lambda handler: handler.redirect("/next"),
+        lambda handler: handler.send_error(403),
+        lambda handler: handler.finish("done"),
+    ],
+    ids=["404", "Finish", "redirect", "send_error", "finish"],
+)
+async def test_a_value_that_cannot_be_kept_is_a_500_however_the_handler_answers(
+    make_browser: MakeBrowser, visit: str, answer: Act
+) -> None:
+    async def does(handler: Script) -> None:
+        handler.session["cart"] = []
+        handler.session["cart"].append(object())
+        answer(handler)
+
+    browser = make_browser()
+    if visit == "later":
+        await run(browser, lambda handler: handler.session.set("a", 1))
+    assert (await run(browser, does)).status == 500
+    assert await value_of(browser, "cart") == "absent"
+
+
+async def test_a_value_that_cannot_be_kept_cuts_a_stream_short(make_browser: MakeBrowser) -> None:
+    async def does(handler: Script) -> None:
+        handler.session["a"] = 2
+        handler.write("x")
+        handler.flush()
+        handler.session["cart"].append(object())
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("cart", []))
+    page = await run(browser, does)
+    assert (page.status, page.text) == (200, "x")
+    assert await value_of(browser, "cart") == []
+
+
 # --- answering inside of the block
 
 ENDS: dict[str, tuple[Act, int]] = {

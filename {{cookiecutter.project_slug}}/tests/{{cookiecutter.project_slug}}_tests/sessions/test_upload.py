@@ -6,10 +6,13 @@ As in test_response.py, each act runs without the mixins too, and must not diffe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
-from tornado.web import RequestHandler, stream_request_body
+from tornado.httpclient import HTTPClientError
+from tornado.iostream import StreamClosedError
+from tornado.web import Application, RequestHandler, stream_request_body
 
 from {{cookiecutter.project_slug}}.sessions import (
     NotificationMixin,
@@ -140,3 +143,31 @@ async def test_a_body_that_is_refused_while_the_store_is_down_is_a_503(
         page = await upload(browser, part, "?changes=1")
     assert (page.status, Upload.ran) == (503, ["data_received"])
     assert await value_of(browser, "name") == "ada"
+
+
+@stream_request_body
+class Greeting(SessionMixin, RequestHandler):
+    """Says hello before the body arrives, which it cannot read."""
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self.session["upload"] = "begun"
+        self.write("hello")
+        self.flush()
+
+    def data_received(self, chunk: bytes) -> None:
+        raise ValueError("not what it should be")
+
+    def post(self) -> None:
+        self.session["upload"] = "done"
+
+
+async def test_a_body_that_cannot_be_read_ends_the_request_whatever_was_sent_before(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    app.add_handlers(".*", [("/greeting", Greeting)])
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("upload", "none"))
+    with contextlib.suppress(StreamClosedError, HTTPClientError):
+        await browser.post("/greeting", text="x")
+    assert await value_of(browser, "upload") == "begun"
