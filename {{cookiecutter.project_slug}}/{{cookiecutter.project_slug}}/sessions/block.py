@@ -52,7 +52,8 @@ class Block:
         """Let the blocks that this code is inside of save nothing: the response has failed."""
         block = Block.of(session)
         while block is not None:
-            block.has_failed, block = True, block.outer
+            block.has_failed = True
+            block = block.outer
 
     def restore(self) -> None:
         """Take back what was changed in it, and not saved."""

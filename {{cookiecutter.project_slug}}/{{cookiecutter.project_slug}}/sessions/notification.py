@@ -121,7 +121,6 @@ class NotificationManager:
         session = self._session
         session.check_loaded()
         taken: dict[str, Notice] = {}
-        session.takes().append(taken)
         try:
             return await in_turn(session, self._remove(name, category, taken))
         except asyncio.CancelledError:  # nobody has seen them
@@ -139,6 +138,7 @@ class NotificationManager:
             # The labels go at the same time, to spare a trip. If one of the two fails, the response
             # does, and the labels are put back.
             taken |= {field: Notice(label, None) for field, label in old.items()}
+            session.takes().append(taken)
             key, engine = session.store.key("notice", session.id), session.store.notifications
             held, unlabelled = await asyncio.gather(
                 engine.write(key, dict.fromkeys(old), session.ttl_s(), create=False),

@@ -144,6 +144,7 @@ async def test_a_block_that_answers_with_an_error_has_failed_as_its_response(
     make_browser: MakeBrowser, status: int
 ) -> None:
     browser = await visitor(make_browser)
+    ended = asyncio.Event()
 
     async def does(handler: Script) -> None:
         async with handler.session as session:
@@ -151,8 +152,10 @@ async def test_a_block_that_answers_with_an_error_has_failed_as_its_response(
             assert len(await handler.notifications.take()) == 1
             handler.send_error(status)
             session["late"] = True
+        ended.set()
 
     assert (await run(browser, does)).status == status
+    await ended.wait()  # the response leaves first
     kept = True if status == 403 else "absent"
     assert await value_of(browser, "early") == kept
     assert await messages_of(browser) == ([] if status == 403 else ["once"])
@@ -227,6 +230,21 @@ async def test_what_a_job_handed_out_changes_nothing_after_its_block(
     cart.append("late")
     await session.modify("a", lambda a: a + 1)
     assert await value_of(browser, "cart") == ["first"]
+
+
+async def test_a_stream_that_looks_for_messages_for_days_keeps_nothing(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = await visitor(make_browser)
+    kept: list[int] = []
+
+    async def does(handler: Script) -> None:
+        for _ in range(3):
+            await handler.notifications.take()
+            kept.append(len(handler.session.taken))
+
+    await run(browser, does)
+    assert kept == [1, 1, 1]
 
 
 # --- what is cancelled
