@@ -131,10 +131,10 @@ def test_only_handler_uses_private_names_of_tornado_and_nothing_those_of_others(
     found = {}
     for path in folder(bake(engine=engine)).rglob("*.py"):
         used = {each for each in ast.walk(ast.parse(path.read_text())) if is_private(each)}
-        foreign = {
-            each.attr for each in used if ast.unparse(each.value) not in ("self", "cls", "super()")
-        }
-        found[path.name] = {each.attr for each in used} & tornados | foreign - {"_replace"}
+        of_itself = ("self", "cls", "super()")
+        own = {each.attr for each in used if ast.unparse(each.value) in of_itself} | {"_replace"}
+        names = {each.attr for each in used}
+        found[path.name] = names & tornados | names - own
     assert "_finished" in found.pop("handler.py")
     assert not any(found.values()), found
 

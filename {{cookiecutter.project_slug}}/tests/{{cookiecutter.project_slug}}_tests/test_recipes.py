@@ -83,7 +83,7 @@ async def test_the_json_api_answers_in_json_whatever_happens(
     await browser.register()
     assert await send("POST", "/api/notes", '{"text": "tea"}') == (201, {"notes": ["tea"]})
     assert await send("GET", "/api/notes", None) == (200, {"notes": ["tea"]})
-    bodies: list[str | bytes] = ['{"text": 1}', "{", "text=tea", "{}", "[" * 100_000]
+    bodies: list[str | bytes] = ['{"text": 1}', "{", "text=tea", "{}", '{"x": ' + "[" * 3000]
     for body in (*bodies, '{"text": "\u00e9\\n<", "stars": "\u00e9"}', b'{"text": "\xff"}'):
         status, error = await send("POST", "/api/notes", body)
         assert status == 422 and error["error"]

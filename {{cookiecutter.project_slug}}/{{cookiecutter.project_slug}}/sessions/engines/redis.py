@@ -94,7 +94,7 @@ class RedisEngine(Engine):
         self._timeout_s = timeout_s
         self._connections = Connections(self._connect)
         self._scheme = "rediss" if options.get("ssl") else "redis"
-        self.address = self._url(self._nodes[0])
+        self.address = self._url_of(self._nodes[0])
         if "unix_socket_path" in options:
             self.address = f"unix://{options['unix_socket_path']}"
         if options.get("sentinel"):
@@ -159,11 +159,11 @@ class RedisEngine(Engine):
             await self._find_slots(asyncio.get_running_loop().time() + within_s)
         weights = Counter[str]()
         for (before, _), (last, node) in pairwise([(-1, self._nodes[0]), *self._slots]):
-            weights[self._url(node)] += last - before
+            weights[self._url_of(node)] += last - before
         return weights
 
     def _address_of(self, key: str) -> str:
-        return self._url(self._node(key)) if self._cluster else self.address
+        return self._url_of(self._node(key)) if self._cluster else self.address
 
     async def close(self) -> None:
         await self._connections.close()
@@ -225,7 +225,7 @@ class RedisEngine(Engine):
         known = [*self._nodes, *(node for _, owners in found for node in owners)]
         self._nodes = list(dict.fromkeys(known))
 
-    def _url(self, node: Node) -> str:
+    def _url_of(self, node: Node) -> str:
         return f"{self._scheme}://{node[0]}:{node[1]}"
 
     def _connect(self, node: Node) -> RedisConnection:
