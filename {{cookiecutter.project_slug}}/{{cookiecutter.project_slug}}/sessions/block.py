@@ -1,6 +1,6 @@
-"""An `async with` block of a session: what it changed and took goes back where it fails.
+"""An `async with` block of a session: if it fails, its changes are undone and messages put back.
 
-Blocks of several tasks take turns. One inside of another is a part of it.
+Blocks of several tasks take turns. A block inside another one is part of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .manager import SessionManager
 
 _innermost: ContextVar[Block | None] = ContextVar("_innermost", default=None)
-"""The block that this code is inside of, those of other sessions and of its parent task included."""
+"""The innermost block around the running code, of any session. Tasks inherit it."""
 
 
 class Block:
@@ -26,11 +26,11 @@ class Block:
         self.session, self.outer = session, outer
         self.is_open, self.has_failed = True, False
         self.turns = asyncio.Lock()
-        """Held while a block inside of this one is open."""
+        """Held while a block inside this one is open."""
         self.taken: list[dict[str, Notice]] = []
-        """Notices that were read in it, to be put back if it fails."""
+        """Notices that were taken in the block, to be put back if it fails."""
         self.sent: set[str] = set()
-        """Notices that were stored while it was open; in the outermost block."""
+        """Fields of the notices stored while the block is open. Only the outermost block has them."""
         self._turn = turns
         self._id, self._state, self._stored = session.id, session.state, session.stored
         self._changes, self._outgoing = session.changes(), session.outgoing.copy()
@@ -41,7 +41,7 @@ class Block:
 
     @staticmethod
     def of(session: SessionManager) -> Block | None:
-        """Return the innermost open block of `session` that this code is inside of."""
+        """Return the innermost open block of `session` around the running code."""
         block = _innermost.get()
         while block is not None and not (block.is_open and block.session is session):
             block = block._before
@@ -49,14 +49,14 @@ class Block:
 
     @staticmethod
     def fail(session: SessionManager) -> None:
-        """Let the blocks that this code is inside of save nothing: the response has failed."""
+        """Mark the blocks around the running code as failed, since the response has: save nothing."""
         block = Block.of(session)
         while block is not None:
             block.has_failed = True
             block = block.outer
 
     def restore(self) -> None:
-        """Take back what was changed in it, and not saved."""
+        """Undo the changes made in the block that were not saved."""
         session = self.session
         if session.state is State.LOST:
             return
@@ -71,7 +71,7 @@ class Block:
                 session.set_own(name, None if raw is None else decode(raw))
 
     def close(self) -> None:
-        """Let the next one have its turn."""
+        """Let the next block have its turn."""
         self.is_open = False
         _innermost.set(self._before)
         self._turn.release()

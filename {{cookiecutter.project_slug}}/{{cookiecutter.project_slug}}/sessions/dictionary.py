@@ -136,7 +136,7 @@ class Dictionary(MutableMapping[str, Any]):
         self._values, self.stored, self.touched = decode_fields(fields), fields, set()
 
     def close(self, why: str) -> None:
-        """Refuse changes from now on. What was handed out changes nothing here any more."""
+        """Refuse changes from now on, and detach the values that were handed out."""
         self.closed = why
         for name in self.touched:
             if type(value := self._values.get(name)) not in IMMUTABLE:
@@ -153,7 +153,7 @@ class Dictionary(MutableMapping[str, Any]):
         return changes
 
     def untouch(self, news: Changes) -> None:
-        """Count as untouched what was handed out and has not changed, where there is news of it."""
+        """Treat values that were handed out, but not changed, as untouched if `news` differs."""
         changed = self.changes().keys()
         self.touched -= {n for n in news.keys() - changed if news[n] != self.stored.get(n)}
 

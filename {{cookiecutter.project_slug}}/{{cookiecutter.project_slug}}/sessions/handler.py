@@ -1,4 +1,4 @@
-"""Where a session meets Tornado's insides: no other file uses names that Tornado keeps to itself.
+"""Everything that depends on Tornado's private names; no other file uses them.
 
 A new major version of Tornado may change them, so there is an upper bound on it.
 """
@@ -33,7 +33,7 @@ class HandlerBase(_Base):
     """Base of the mixins."""
 
     def _session_manager_fault(self, error: BaseException) -> BaseException:
-        """Return what an exception of the handler is to be answered and logged as."""
+        """Return the exception to answer and log in place of `error`."""
         return error
 
     def _handle_request_exception(self, error: BaseException) -> None:
@@ -41,12 +41,12 @@ class HandlerBase(_Base):
 
 
 def is_finished(handler: RequestHandler) -> bool:
-    """Whether the response was given, or a WebSocket was opened."""
+    """Return whether the response has been given; True for an open WebSocket, too."""
     return handler._finished
 
 
 def is_over(handler: RequestHandler | None) -> bool:
-    """Whether the response was given; an open WebSocket goes on."""
+    """Return whether the response has been given and nothing follows; False for an open WebSocket."""
     return handler is None or (
         handler._finished
         and (handler.get_status() != WEBSOCKET_OPENS or not getattr(handler, "ws_connection", None))
@@ -54,7 +54,7 @@ def is_over(handler: RequestHandler | None) -> bool:
 
 
 def refuses(handler: RequestHandler, chunk: object) -> bool:
-    """Whether finish(chunk) raises."""
+    """Return whether `finish(chunk)` would raise."""
     has_content = chunk is not None or bool(handler._write_buffer)
     return handler._finished or (
         has_content and handler._should_not_send_content(handler.get_status())
@@ -62,7 +62,7 @@ def refuses(handler: RequestHandler, chunk: object) -> bool:
 
 
 def fail(handler: RequestHandler, error: Exception) -> None:
-    """Answer as Tornado does where a handler has raised `error`."""
+    """Answer the way Tornado does when a handler raises `error`."""
     handler._handle_request_exception(error)
 
 
@@ -70,14 +70,14 @@ def fail(handler: RequestHandler, error: Exception) -> None:
 
 
 def set_finished(handler: RequestHandler, finished: bool) -> None:
-    """Finish the request for all who ask: after a redirect in prepare() the method must not run, a
+    """Set the flag that Tornado checks: after a redirect in prepare() the method must not run, a
     second finish() and a late write() raise, and an exception is logged and changes nothing.
     """
     handler._finished = finished
 
 
 def hold(handler: RequestHandler) -> Held:
-    """Put the response aside: what the handler does to it from here on has no effect."""
+    """Put the response aside, so that the handler cannot change it any more."""
     held = {name: getattr(handler, name) for name in _RESPONSE}
     held["_new_cookie"] = getattr(handler, "_new_cookie", None) or SimpleCookie()
     handler._headers, handler._headers_written = HTTPHeaders(), True
@@ -95,7 +95,7 @@ def headers_written(handler: RequestHandler, held: Held | None = None) -> bool:
 
 
 def when_it_leaves(handler: RequestHandler, set_headers: Callable[[HTTPHeaders], object]) -> None:
-    """Have `set_headers` called at the moment the response leaves, so that nothing can undo it."""
+    """Call `set_headers` at the moment the response leaves, so that nothing can undo it."""
     # Tornado sets the list before prepare(); a handler that a test makes by hand has none.
     getattr(handler, "_transforms", []).append(_LastHeaders(set_headers))
 
@@ -115,8 +115,8 @@ class _LastHeaders(OutputTransform):
 
 
 def guard_body(handler: RequestHandler, is_held: Callable[[], bool]) -> None:
-    """Let an exception in data_received() that comes after a response leave it as it is: Tornado
-    closes the connection, on which the response may be yet to come.
+    """Log exceptions that data_received() raises while the response is held. Tornado would close
+    the connection before the response is sent.
     """
     if handler._prepared_future is None:
         return

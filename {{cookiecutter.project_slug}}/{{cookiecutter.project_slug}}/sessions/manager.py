@@ -63,7 +63,7 @@ class SessionManager(Session):
         self._handler = weakref.ref(handler)
         self._has_mixins = hasattr(type(handler), _ATTRIBUTE)
         self._is_plain = not self._has_mixins
-        """Whether a block is that of a handler without the mixins, and no job's."""
+        """True while a handler without the mixins serves the request; False in a job."""
         self.varies = self._is_plain
         """Whether the response depends on the session."""
         self.held: Held | None = None
@@ -112,7 +112,7 @@ class SessionManager(Session):
     # For the package itself
 
     async def save_in_task(self) -> None:
-        """Commit in a task that nobody cancels."""
+        """Commit. Must be called in a task that is never cancelled."""
         async with self.saving:
             await commit(self)
 
@@ -180,7 +180,7 @@ class SessionManager(Session):
         if (block := Block.of(self) or self.block) is None:
             raise RuntimeError("this block was entered in another task: `async with` in one task")
         is_too_early = block.turns.locked()
-        block.is_open = False  # what begins from now on is not inside of it
+        block.is_open = False  # a block that is entered from now on is not inside it
         if block.has_failed or is_too_early:
             status = 500
         elif isinstance(error, HTTPError):
@@ -204,7 +204,7 @@ class SessionManager(Session):
                     "finish() after the `async with` block, or use SessionMixin"
                 )
             elif block.outer is not None:
-                block.outer.taken += block.taken  # it saves, or fails
+                block.outer.taken += block.taken  # the outer block saves, or fails
             else:
                 await self.save()
                 if handler is not None and not is_finished(handler):
@@ -222,11 +222,11 @@ class SessionManager(Session):
             self._raise(error)
 
     def is_used_by_job(self) -> bool:
-        """Whether a job has a block open, which goes on after the response."""
+        """Return whether a job, which may outlive the response, is inside a block."""
         return self.block is not None and Block.of(self) is None
 
     def takes(self) -> list[dict[str, Notice]]:
-        """Return where to note what is taken now, to be put back if the block or response fails."""
+        """Return the list to add taken notices to; they are put back if the block or response fails."""
         if (block := Block.of(self)) is not None:
             return block.taken
         handler = self._handler()

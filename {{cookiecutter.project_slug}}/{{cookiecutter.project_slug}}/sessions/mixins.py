@@ -38,7 +38,7 @@ from .store import Store
 from .trips import put_back
 
 _HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
-"""What the mixins override. A Tornado handler that overrides one of these comes after them."""
+"""Methods that the mixins override. A Tornado class that defines one must come after the mixins."""
 
 _Task = asyncio.Task[None]
 _Save = Callable[[], Coroutine[Any, Any, None]]
@@ -74,7 +74,7 @@ class _Lifecycle(HandlerBase):
             await session.load()
             guard_body(self, lambda: session.held is not None and is_finished(self))
             if isinstance(self, WebSocketHandler) and session.use_is_due():
-                await session.save()  # later on nothing can wait for that
+                await session.save()  # the handshake cannot wait for the store
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
         """Save, then finish as Tornado does.
@@ -89,11 +89,11 @@ class _Lifecycle(HandlerBase):
         session = self.__session()
         save = None if session is None else self.__save_method(session)
         if session is not None and session.block is None and self.get_status() != WEBSOCKET_OPENS:
-            session.close(CLOSED)  # the end of a block does, where one is open
+            session.close(CLOSED)  # if a block is open, its end closes the session
         if session is None or save is None:
             sent = super().finish()
             if session is not None:
-                session.taken.clear()  # it was shown
+                session.taken.clear()  # they were shown
             return sent
         session.held = session.held or hold(self)
         set_finished(self, True)
@@ -160,7 +160,8 @@ class _Lifecycle(HandlerBase):
         super().on_connection_close()
         session = self.__session()
         is_socket = self.get_status() == WEBSOCKET_OPENS
-        if session is not None and is_socket and session.block is None:  # or its end does
+        # If a block is open, its end saves.
+        if session is not None and is_socket and session.block is None:
             self.__start(_save_at_close(session))
             session.closed = CLOSED
 
@@ -275,7 +276,7 @@ async def _save_at_close(session: SessionManager) -> None:
 
 
 def _after(task: asyncio.Task[None]) -> asyncio.Future[None]:
-    """Return a future for a handler to wait for: where it gives up, the task goes on."""
+    """Return a future that a handler may wait for and cancel without cancelling the task."""
     waiter: asyncio.Future[None] = asyncio.Future()
 
     def hand_on(task: asyncio.Task[None]) -> None:

@@ -123,14 +123,14 @@ class NotificationManager:
         taken: dict[str, Notice] = {}
         try:
             return await in_turn(session, self._remove(name, category, taken))
-        except asyncio.CancelledError:  # nobody has seen them
+        except asyncio.CancelledError:  # the caller does not get them
             await put_back(session, [taken])
             raise
 
     async def _remove(
         self, name: str | None, category: str | None, taken: dict[str, Notice]
     ) -> list[Message]:
-        """Note in `taken` what has left the store."""
+        """Remove notices and return them. Adds those that were in the store to `taken`."""
         session, labels = self._session, await self._labels(name, category)
         found = {f: session.outgoing.pop(f).value for f in labels if f in session.outgoing}
         old = {f: encode(label) for f, label in labels.items() if f not in found}

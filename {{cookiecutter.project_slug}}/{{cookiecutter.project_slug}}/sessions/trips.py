@@ -24,8 +24,8 @@ async def find(
 ) -> State | None:
     """Load the record: ALIVE; LOST if it has ended or moved within a minute; None: none.
 
-    `keep`: only news of what was not handed out are taken over; `untouch`: and of what was handed
-    out, and has not changed.
+    `keep`: update only the values that were not handed out; with `untouch`, also those that were
+    handed out and have not changed.
     """
     store, key = session.store, session.store.key("session", session_id)
     snapshot = await store.sessions.load(key)
@@ -40,7 +40,7 @@ async def find(
     if session.state is State.ENDED:  # destroyed meanwhile
         return State.ALIVE
     try:
-        if keep:  # what was handed out stays as it is, and is compared with what it was
+        if keep:  # the handler holds what was handed out, and may change it
             record = {**dict.fromkeys(session.stored), **snapshot.fields}
             news = {n: raw for n, raw in record.items() if raw != session.stored.get(n)}
             if untouch:
@@ -80,7 +80,7 @@ async def put(
 ) -> bool:
     """Write to the record, and renew its life. False: it was not there, or not as expected.
 
-    `theirs`: the changes are not those that were made here, and come to be seen here.
+    `theirs`: the changes were not made through the dictionary, so update the dictionary, too.
     """
     if session.is_over():
         return False
@@ -95,9 +95,9 @@ async def put(
 
 
 async def in_turn(session: SessionManager, work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` while no other coroutine of this request writes, and to its end.
+    """Run `work` to its end, while no other coroutine of this request writes.
 
-    A caller may be cancelled; but halfway, nobody would know what the store holds.
+    It goes on if the caller is cancelled: if it stopped halfway, nobody would know what is stored.
     """
 
     async def alone() -> T:
@@ -139,7 +139,7 @@ async def put_back(session: SessionManager, taken: list[dict[str, Notice]]) -> N
             except StoreUnavailable as error:
                 session.store.log_outage(error)
 
-    await in_turn(session, work())  # after what is being taken at this moment
+    await in_turn(session, work())  # waits for a take that is under way
 
 
 def log_event(

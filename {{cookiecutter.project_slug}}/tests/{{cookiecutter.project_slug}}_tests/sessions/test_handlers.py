@@ -30,7 +30,7 @@ from {{cookiecutter.project_slug}}.sessions import (
 )
 
 from .acts import change
-from .conftest import MakeBrowser, Script, run, send, value_of
+from .conftest import Browser, MakeBrowser, Script, run, send, value_of
 
 pytestmark = pytest.mark.gen_test
 
@@ -214,6 +214,15 @@ async def test_a_ui_module_reads_and_changes_the_session(
     assert await value_of(browser, "greeted") is True
 
 
+async def abandon(browser: Browser, begun: Event, finished: Event) -> None:
+    """Send a request, hang up when it has begun, and wait until its handler has finished."""
+    writer = await send(browser)
+    await begun.wait()
+    writer.transport.abort()
+    async with asyncio.timeout(10):
+        await finished.wait()
+
+
 async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
     store: Store,
     make_browser: MakeBrowser,
@@ -230,7 +239,7 @@ async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
         await gone.wait()
         return await write(*args, **kwargs)
 
-    finished = asyncio.Event()
+    finished = Event()
 
     def on_finish(handler: Script) -> None:
         ran.append("on_finish")
@@ -250,11 +259,7 @@ async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
         patch.setattr(Script, "on_finish", on_finish)
         patch.setattr(Script, "on_connection_close", on_connection_close)
         Script.does = staticmethod(does)
-        writer = await send(browser)
-        await saving.wait()
-        writer.transport.abort()
-        async with asyncio.timeout(10):
-            await finished.wait()
+        await abandon(browser, saving, finished)
     assert await value_of(browser, "seen") == 2
     assert ran == ["on_connection_close", "on_finish"]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -281,11 +286,7 @@ async def test_a_handler_goes_on_with_its_session_though_the_client_has_gone(
         patch.setattr(Script, "on_connection_close", close)
         patch.setattr(Script, "on_finish", lambda handler: finished.set())
         Script.does = staticmethod(does)
-        writer = await send(browser)
-        await begun.wait()
-        writer.transport.abort()
-        async with asyncio.timeout(10):
-            await finished.wait()
+        await abandon(browser, begun, finished)
     assert (await value_of(browser, "seen"), await value_of(browser, "late")) == (2, True)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 

@@ -41,6 +41,27 @@ async def fails(session: Any, store: Store) -> None:
         raise ZeroDivisionError
 
 
+class OpenBlock:
+    """A job with a block that stays open until `end`."""
+
+    def __init__(self) -> None:
+        self._inside, self._may_end = asyncio.Event(), asyncio.Event()
+
+    async def start(self, handler: Script) -> None:
+        self._task = asyncio.create_task(self._work(handler))
+        await self._inside.wait()
+
+    async def _work(self, handler: Script) -> None:
+        async with handler.session as session:
+            self._inside.set()
+            await self._may_end.wait()
+            session["done"] = "stored"
+
+    async def end(self) -> None:
+        self._may_end.set()
+        await self._task
+
+
 class ImportHandler(SessionMixin, RequestHandler):
     jobs: ClassVar[list[asyncio.Task[None]]] = []
 
@@ -205,22 +226,9 @@ async def test_a_block_that_is_open_when_the_response_leaves_goes_on(
 ) -> None:
     browser = make_browser()
     await run(browser, lambda handler: handler.session.set("first", 1))
-    jobs: list[asyncio.Task[None]] = []
-    inside, answered = asyncio.Event(), asyncio.Event()
-
-    async def job(handler: Script) -> None:
-        async with handler.session as session:
-            inside.set()
-            await answered.wait()
-            session["done"] = "stored"
-
-    async def does(handler: Script) -> None:
-        jobs.append(asyncio.create_task(job(handler)))
-        await inside.wait()
-
-    await run(browser, does)
-    answered.set()
-    await jobs[0]
+    job = OpenBlock()
+    await run(browser, job.start)
+    await job.end()
     assert await value_of(browser, "done") == "stored"
 
 
@@ -423,23 +431,14 @@ async def test_a_page_that_fails_beside_a_job_puts_back_what_the_page_took(
 ) -> None:
     browser = make_browser()
     await run(browser, lambda handler: handler.notifications.add("once"))
-    jobs: list[asyncio.Task[None]] = []
-    inside, answered = asyncio.Event(), asyncio.Event()
-
-    async def job(handler: Script) -> None:
-        async with handler.session as session:
-            inside.set()
-            await answered.wait()
-            session["done"] = True
+    job = OpenBlock()
 
     async def does(handler: Script) -> None:
-        jobs.append(asyncio.create_task(job(handler)))
-        await inside.wait()
+        await job.start(handler)
         assert len(await handler.notifications.take()) == 1
         raise HTTPError(500)
 
     assert (await run(browser, does)).status == 500
     assert await messages_of(browser) == ["once"]
-    answered.set()
-    await jobs[0]
-    assert await value_of(browser, "done") is True
+    await job.end()
+    assert await value_of(browser, "done") == "stored"
