@@ -137,7 +137,7 @@ async def put_back(session: SessionManager, taken: list[dict[str, Notice]]) -> N
             try:
                 await deliver(session.store, session.id, notices)
             except StoreUnavailable as error:
-                session.store.log_outage(error)
+                log.error("lost %d notices that were to be put back: %s", len(notices), error)
 
     await in_turn(session, work())  # waits for a take that is under way
 

@@ -232,6 +232,27 @@ async def test_what_a_job_handed_out_changes_nothing_after_its_block(
     assert await value_of(browser, "cart") == ["first"]
 
 
+async def test_a_message_that_cannot_be_put_back_is_a_line_in_the_log(
+    make_browser: MakeBrowser,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def fail(*args: Any, **options: Any) -> None:
+        raise StoreUnavailable("the store", "no answer")
+
+    async def does(handler: Script) -> None:
+        await handler.notifications.take()
+        monkeypatch.setattr(store.sessions, "load", fail)
+        raise HTTPError(500)
+
+    assert (await run(browser, does)).status == 500
+    line = "lost 1 notices that were to be put back: session store the store: no answer"
+    assert line in caplog.messages
+
+
 async def test_a_stream_that_looks_for_messages_for_days_keeps_nothing(
     make_browser: MakeBrowser,
 ) -> None:
