@@ -16,6 +16,7 @@ from .conftest import COOKIE_SECRET
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"engine": None}, "engine is missing: write one of"),
     ({"engine": "memoy"}, "engine is 'memoy': write 'memory'"),
+    ({"engine": "files"}, f"engine is 'files': write {' or '.join(map(repr, ENGINES))}"),
     ({"engine": 1}, "engine is 1: write"),
     ({"idle_timout": 5}, "did you mean 'idle_timeout'?"),
     ({"idle_timeout": 0}, "idle_timeout is 0: write seconds, more than 0"),

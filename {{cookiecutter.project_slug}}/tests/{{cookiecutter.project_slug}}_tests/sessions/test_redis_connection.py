@@ -142,3 +142,26 @@ async def test_a_request_that_is_not_answered_fails_in_time_and_the_others_with_
             assert isinstance(each, StoreUnavailable)
             assert each.cause == "no reply within 0.1 s"
         await records.close()
+
+
+async def test_a_connection_on_which_replies_come_is_kept_however_long_one_of_them_takes() -> None:
+    comes = {b"first": asyncio.Event(), b"second": asyncio.Event()}
+
+    async def reply(command: list[bytes]) -> Any:
+        if command[0] == b"HGETALL":
+            await comes[command[1]].wait()
+        return [] if command[0] == b"HGETALL" else "OK"
+
+    timeout_s = 2.0  # after a quarter of it, a connection without any reply counts as forgotten
+    async with scripted(reply) as (server,):
+        records = on(server, timeout_s)
+        first = asyncio.ensure_future(records.load("first"))
+        second = asyncio.ensure_future(records.load("second"))
+        await asyncio.sleep(timeout_s * 0.15)
+        comes[b"first"].set()
+        assert await first is None
+        await asyncio.sleep(timeout_s * 0.15)
+        assert server.accepted == 1
+        comes[b"second"].set()
+        assert await second is None
+        await records.close()

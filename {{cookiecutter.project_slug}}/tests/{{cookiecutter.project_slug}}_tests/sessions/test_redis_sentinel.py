@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
@@ -106,6 +107,22 @@ async def test_sentinel_that_knows_no_master_is_outvoted_by_one_that_does(
             await records.load(key)
         assert "no sentinel knows a master" in caught.value.cause
         assert SERVICE in caught.value.cause
+
+
+async def test_a_sentinel_that_refuses_is_asked_once(key: str) -> None:
+    refuses = ResponseError("LOADING Redis is loading the dataset in memory")
+    asked: list[list[bytes]] = []
+
+    def reply(command: list[bytes]) -> Any:
+        if command[0] == b"SENTINEL":
+            asked.append(command)
+            return refuses
+        return "OK"
+
+    async with found_by(reply) as records:
+        with pytest.raises(StoreUnavailable):
+            await records.load(key)
+        assert len(asked) == 1
 
 
 async def test_sentinels_that_do_not_answer_in_time_are_an_error_in_bounded_time(key: str) -> None:
