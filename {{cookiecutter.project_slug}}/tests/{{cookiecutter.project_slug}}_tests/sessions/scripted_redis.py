@@ -33,6 +33,8 @@ class Scripted(ScriptedServer):
         super().__init__()
         self.commands: list[str] = []
         """The names of those that it got."""
+        self.selected: list[bytes] = []
+        """The databases that connections have chosen."""
         self.accepted = 0
         self.connections = 0
         """How many of those that it has accepted are open."""
@@ -49,6 +51,8 @@ class Scripted(ScriptedServer):
                     size = int((await reader.readline())[1:])
                     command.append((await reader.readexactly(size + 2))[:-2])
                 self.commands.append(command[0].decode())
+                if command[0] == b"SELECT":
+                    self.selected.append(command[1])
                 reply = self._reply(command)
                 if isinstance(reply, Awaitable):
                     reply = await reply

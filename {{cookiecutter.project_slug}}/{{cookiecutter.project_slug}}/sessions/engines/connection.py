@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
+from ssl import SSLContext
 from typing import Any, Final, NamedTuple
 
 from ..errors import StoreUnavailable
@@ -21,6 +23,8 @@ _REST_S: Final = 0.5
 """How long a node that could not be reached is left alone; its requests fail at once."""
 _SILENCE: Final = 0.25
 """The part of `timeout_s` after which a silent connection counts as forgotten by a firewall."""
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds of silence, seconds between probes, and probes until a connection counts as dead."""
 
 
 class Request(NamedTuple):
@@ -36,7 +40,7 @@ class Request(NamedTuple):
     """It changes nothing: if the connection is lost or forgotten, it is asked on another one."""
 
 
-class Connection(ABC):
+class Connection(asyncio.Protocol, ABC):
     """One connection, from its opening to its end; after that, make another one."""
 
     repeat: Callable[[Request], None]
@@ -54,9 +58,9 @@ class Connection(ABC):
         self._timeout_s = timeout_s
         self._opened = self._ending = False
         self._heard = 0.0
-        """When the last reply came, or the oldest request left if that was later."""
+        """When the server was heard last, or the oldest request left if that was later."""
+        self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
-        self._has_outgoing = asyncio.Event()
         self._pending: deque[Request] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self.task = self.loop.create_task(self._run())
@@ -66,20 +70,34 @@ class Connection(ABC):
         """Connect and log in. Raises `StoreUnavailable` or `OSError`."""
 
     @abstractmethod
-    async def _write(self, data: bytes) -> None:
-        """Write `data`. Whatever it raises, the connection is lost."""
-
-    @abstractmethod
-    async def _read(self) -> Any:
-        """Return the next reply. Raises `OSError`, or `ValueError` if it makes no sense."""
-
-    @abstractmethod
-    async def _disconnect(self) -> None:
-        """Close what `_connect` has opened, as far as it came."""
+    def _replies(self, data: bytes) -> Iterator[Any]:
+        """Yield the replies that `data` completes. Raises `ValueError` if it makes no sense."""
 
     @abstractmethod
     def _answers(self, reply: Any, question: Any) -> bool:
         """Return whether `reply` can be the reply to `question`."""
+
+    @abstractmethod
+    def _refused(self, error: OSError) -> StoreUnavailable:
+        """Return what it means that connecting has failed."""
+
+    async def _disconnect(self) -> None:
+        """Close what `_connect` has opened besides."""
+
+    async def _open(
+        self, host: str, port: int | None = None, family: int = 0, tls: SSLContext | None = None
+    ) -> asyncio.Transport:
+        """Connect to a host and port, or to the path of a socket, and return the transport."""
+        if port is None:
+            return (await self.loop.create_unix_connection(lambda: self, host))[0]
+        opening = self.loop.create_connection(lambda: self, host, port, family=family, ssl=tls)
+        transport, _ = await opening
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE.items():
+            if hasattr(socket, option):  # not on every system
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        return transport
 
     def send(self, request: Request) -> None:
         """Send the request with the rest of this tick."""
@@ -88,8 +106,9 @@ class Connection(ABC):
         self._pending.append(request)
         if self._timer is None or self._timer.when() > request.due:
             self._set_timer()
+        if self._opened and not self._outgoing:
+            self.loop.call_soon(self._flush)
         self._outgoing.append(request.command)
-        self._has_outgoing.set()
 
     def mark_down(
         self, cause: str, cure: str = "", *, rest: bool = False, repeat: bool = False
@@ -108,6 +127,8 @@ class Connection(ABC):
                 self.repeat(each._replace(repeatable=False))
             elif not each.reply.done():
                 each.reply.set_exception(StoreUnavailable(self.address, self.cause, self.cure))
+        if self._transport is not None:
+            self._transport.abort()
         if not self._ending:  # a second cancel would interrupt the disconnecting
             self._ending = True
             self.task.cancel()
@@ -132,42 +153,51 @@ class Connection(ABC):
         await asyncio.wait([self.task])
 
     async def _run(self) -> None:
-        writer = None
+        """Connect, and live until the connection is marked down or the event loop ends."""
         try:
             await self._connect()
             self._opened = True
-            writer = self.loop.create_task(self._flush())
-            while True:
-                self._deliver(await self._read())
-        except StoreUnavailable as error:
-            self._ending = True
-            self.mark_down(error.cause, error.cure, rest=True)
+            self._flush()
+            await self.loop.create_future()
         except Exception as error:
             self._ending = True
-            if not isinstance(error, OSError | ValueError):
+            if isinstance(error, OSError):
+                error = self._refused(error)
+            if not isinstance(error, StoreUnavailable):
                 log.exception("an engine failed in a way it should not")
-            # Lost after it was open: the server was restarted, most likely.
-            lost = self._opened and isinstance(error, OSError)
-            self.mark_down(str(error) or repr(error), rest=not self._opened, repeat=lost)
+                error = StoreUnavailable(self.address, repr(error))
+            self.mark_down(error.cause, error.cure, rest=True)
         finally:
             self._ending = True
             self.mark_down("closed")  # if the event loop ends; otherwise it is down already
-            if writer is not None:
-                writer.cancel()
-                await asyncio.wait([writer])
             await self._disconnect()
 
-    async def _flush(self) -> None:
-        """Write what is outgoing, as long as the connection lives."""
+    # What asyncio calls
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self.loop.time()
         try:
-            while True:
-                await self._has_outgoing.wait()
-                self._has_outgoing.clear()
-                data = b"".join(self._outgoing)
-                self._outgoing.clear()
-                await self._write(data)
-        except Exception as error:
-            self.mark_down(str(error))
+            for reply in self._replies(data):
+                self._deliver(reply)
+        except ValueError as error:
+            self.mark_down(str(error), rest=not self._opened)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        lost = error if isinstance(error, OSError) else ConnectionError("the connection was closed")
+        if self._opened:  # the server was restarted, most likely
+            self.mark_down(str(lost), repeat=True)
+        else:
+            refused = self._refused(lost)
+            self.mark_down(refused.cause, refused.cure, rest=True)
+
+    def _flush(self) -> None:
+        """Write what is outgoing."""
+        if self._transport is not None and self._outgoing:
+            self._transport.write(b"".join(self._outgoing))
+            self._outgoing.clear()
 
     def _deliver(self, reply: Any) -> None:
         if not self._pending:
@@ -176,7 +206,6 @@ class Connection(ABC):
         if not self._answers(reply, request.question):
             raise ValueError("a reply to another request")
         self._pending.popleft()
-        self._heard = self.loop.time()
         if not request.reply.done():  # done: the caller was cancelled
             request.reply.set_result(reply)
         if self.down and not self._pending:

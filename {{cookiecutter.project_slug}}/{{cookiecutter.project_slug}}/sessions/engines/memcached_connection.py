@@ -1,4 +1,4 @@
-"""A connection to a memcached server, on asyncio's streams.
+"""A connection to a memcached server.
 
 python-memcached reads the addresses. Its commands are not used: they block, take a dead server for
 a miss, unpickle what they find, and turn a `cas` without a number into a plain `set`.
@@ -6,19 +6,14 @@ a miss, unpickle what they find, and turn a `cas` without a number into a plain 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-import socket
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import memcache  # type: ignore[import-untyped]  # it has no types
 
 from ..errors import StoreUnavailable
 from .connection import Connection
-
-_KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""Seconds of silence, seconds between probes, and probes until a connection counts as dead."""
 
 _LINES: Final = {
     # verb: the lines that may come in reply, up to a reason; any other is one to another command
@@ -79,42 +74,23 @@ class MemcachedConnection(Connection):
         self._data = b""
         self._at = 0
         """Where in `_data` the next reply begins."""
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def _connect(self) -> None:
-        address = self._server.address
-        try:
-            if isinstance(address, str):
-                self._streams = await asyncio.open_unix_connection(address)
-                return
-            self._streams = await asyncio.open_connection(*address, family=self._server.family)
-        except OSError as error:
-            cure = "start memcached, or correct 'servers' in storage"
-            raise StoreUnavailable(self.address, f"it is not there: {error}", cure) from error
-        connection = self._streams[1].get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE.items():
-            if hasattr(socket, option):  # not on every system
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        server = self._server
+        if isinstance(server.address, str):
+            await self._open(server.address)
+        else:
+            host, port = server.address[:2]
+            await self._open(host, port, server.family)
 
-    async def _write(self, data: bytes) -> None:
-        assert self._streams is not None
-        self._streams[1].write(data)
-        await self._streams[1].drain()
+    def _refused(self, error: OSError) -> StoreUnavailable:
+        cure = "start memcached, or correct 'servers' in storage"
+        return StoreUnavailable(self.address, f"it is not there: {error}", cure)
 
-    async def _read(self) -> Item | bytes:
-        assert self._streams is not None
-        while (reply := self._parse()) is None:
-            if not (data := await self._streams[0].read(1 << 16)):
-                raise ConnectionError("the connection was closed")
-            self._data, self._at = self._data[self._at :] + data, 0
-        return reply
-
-    async def _disconnect(self) -> None:
-        if self._streams is not None:
-            self._streams[1].transport.abort()
-            with contextlib.suppress(OSError):
-                await self._streams[1].wait_closed()
+    def _replies(self, data: bytes) -> Iterator[Item | bytes]:
+        self._data, self._at = self._data[self._at :] + data, 0
+        while (reply := self._parse()) is not None:
+            yield reply
 
     def _answers(self, reply: Item | bytes, question: tuple[str, bytes]) -> bool:
         verb, name = question

@@ -1,4 +1,4 @@
-"""Records as Redis hashes, through redis-py's connections.
+"""Records as Redis hashes.
 
 Each step is one short script on one key, so it is atomic and works in a cluster. Scripts travel
 with EVAL: there is no cache of scripts that a restart or a fail-over could lose.
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from hiredis import pack_command
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, ResponseError
+from redis.exceptions import AskError, ResponseError
 
 from ..errors import StoreUnavailable
 from .base import TOMBSTONE_S, Changes, Engine, Fields, Snapshot, log
@@ -181,10 +181,14 @@ class RedisEngine(Engine):
             node = self._node(key)
             reply = await ask(node, packed, question, due, repeatable=repeatable)
             redirects = _REDIRECTS if self._cluster else 0
-            while redirects and isinstance(reply, AskError):  # or a MovedError, which is one
+            while redirects and isinstance(reply, ResponseError):
+                kind, _, where = str(reply).partition(" ")
+                if kind not in ("ASK", "MOVED"):
+                    break
                 redirects -= 1
-                node = (reply.host or node[0], reply.port)
-                if isinstance(reply, MovedError):
+                host, port = AskError(where).node_addr
+                node = (host or node[0], port)
+                if kind == "MOVED":
                     self._slots = []
                 asking = ask(node, _ASKING, (bytes, ResponseError), due)
                 _, reply = await asyncio.gather(asking, ask(node, packed, question, due))

@@ -1,35 +1,35 @@
-"""A connection to Redis: redis-py finds the server, logs in, encrypts, and reads the replies.
+"""A connection to Redis: hiredis reads the replies, redis-py has the passwords and the TLS.
 
-Only public names of redis-py are used. Its own clients are not: each of their requests keeps a
-connection to itself, and is sent again after an error.
+redis-py's own clients are not used: each of their requests keeps a connection to itself, and is
+sent again after an error.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from ssl import SSLContext
 from typing import Any, Final
 
-from redis.asyncio import Connection as TCPConnection
-from redis.asyncio import SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import InvalidResponse, RedisError, ResponseError
+from hiredis import PushNotification, Reader, pack_command
+from redis import CredentialProvider, UsernamePasswordCredentialProvider
+from redis.asyncio import SSLConnection
+from redis.exceptions import RedisError, ResponseError
 
 from ..errors import StoreUnavailable
 from .connection import Connection
 from .redis_sentinel import Node, Sentinels
 
-_OURS: Final = ("cluster", "nodes", "sentinel", "db_sessions", "db_notifications")
-"""Options that redis-py does not know."""
 _FOLLOW_S: Final = 0.5
 """How often the sentinels are asked whether another server is the master by now."""
+_INCOMPLETE: Final = object()
 
 
 class RedisConnection(Connection):
-    """The replies are as redis-py gives them; an error that Redis replies is a reply, too.
+    """The replies are as hiredis gives them; an error that Redis replies is a reply, too.
 
     A question is the types that may come in reply.
     """
@@ -41,18 +41,29 @@ class RedisConnection(Connection):
         sentinel = options.get("sentinel")
         self._sentinels = Sentinels(sentinel, timeout_s) if sentinel else None
         self._following: asyncio.Task[None] | None = None
-        self._connection: AbstractConnection | None = None
+        self._reader = Reader(ValueError, ResponseError, notEnoughData=_INCOMPLETE)
+        self._login: deque[asyncio.Future[Any]] = deque()
+        """The replies that logging in waits for."""
 
     async def _connect(self) -> None:
-        try:
-            options = dict(self._options)
-            if self._sentinels:
-                master = options["host"], options["port"] = await self._sentinels.master()
-                self._following = self.loop.create_task(self._follow(self._sentinels, master))
-            self._connection = to_connection(options)
-            await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
-        except RedisError as error:
-            raise unavailable(self.address, error) from error
+        options = self._options
+        server = options["host"], options["port"]
+        if self._sentinels:
+            try:
+                server = await self._sentinels.master()
+            except RedisError as error:
+                raise unavailable(self.address, error) from error
+            self._following = self.loop.create_task(self._follow(self._sentinels, server))
+        if "unix_socket_path" in options:
+            transport = await self._open(options["unix_socket_path"])
+        else:
+            transport = await self._open(*server, tls=tls_of(options))
+        commands = await _login(options)
+        self._login += [self.loop.create_future() for _ in commands]
+        transport.writelines(map(pack_command, commands))
+        for reply in await asyncio.gather(*self._login):
+            if isinstance(reply, ResponseError):
+                raise unavailable(self.address, reply)
 
     async def _follow(self, sentinels: Sentinels, master: Node) -> None:
         """Retire when another server becomes the master: this one would go on taking writes."""
@@ -66,65 +77,60 @@ class RedisConnection(Connection):
         else:  # a master that is frozen lets nobody in: nothing was sent
             self.mark_down("another server has become the master")
 
-    async def _write(self, data: bytes) -> None:
-        assert self._connection is not None
-        await self._connection.send_packed_command(data, check_health=False)
-
-    async def _read(self) -> Any:
-        """Return the next reply. A push of the server is not one; redis-py handles those."""
-        assert self._connection is not None
-        try:
-            return await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
-        except ResponseError as error:
-            return error
-        except InvalidResponse as error:
-            raise ValueError(str(error)) from error
-        except RedisError as error:
-            if error.status_code is None:
-                raise OSError(str(error)) from error
-            # Loading, or no password: the same for all requests.
-            raise unavailable(self.address, error) from error
-
     async def _disconnect(self) -> None:
         if self._following:
             self._following.cancel()
             await asyncio.wait([self._following])
         if self._sentinels:
             await self._sentinels.close()
-        if self._connection is not None:
-            # A server that takes no more data does not even let its connection be closed.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timeout_s):
-                    await self._connection.disconnect()
+
+    def _refused(self, error: OSError) -> StoreUnavailable:
+        return unavailable(self.address, error)
+
+    def _replies(self, data: bytes) -> Iterator[Any]:
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not _INCOMPLETE:
+            if self._login:
+                self._login.popleft().set_result(reply)
+            elif not isinstance(reply, PushNotification):  # which is a reply to nothing
+                yield reply
 
     def _answers(self, reply: Any, question: Any) -> bool:
         return isinstance(reply, question)
 
 
-def to_connection(options: Mapping[str, Any]) -> AbstractConnection:
-    """Return redis-py's connection, not open yet. Its timeouts are ours to watch."""
-    rest = {name: value for name, value in options.items() if name not in _OURS}
-    rest |= {"socket_timeout": None, "socket_connect_timeout": None}
-    path, ssl = rest.pop("unix_socket_path", None), rest.pop("ssl", False)
-    if path is None:
-        return SSLConnection(**rest) if ssl else TCPConnection(**rest)
-    rest = {name: value for name, value in rest.items() if name not in ("host", "port")}
-    return UnixDomainSocketConnection(path=path, **rest)
+def tls_of(options: Mapping[str, Any]) -> SSLContext | None:
+    """Return how to encrypt the connection, made by redis-py; None if it is not to be encrypted."""
+    settings = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    return SSLConnection(**settings).ssl_context.get() if options.get("ssl") else None
+
+
+async def _login(options: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the commands that log in, and choose protocol and database."""
+    user = UsernamePasswordCredentialProvider(options.get("username"), options.get("password"))
+    provider: CredentialProvider = options.get("credential_provider") or user
+    credentials = await provider.get_credentials_async()
+    commands: list[tuple[Any, ...]] = []
+    if any(credentials):
+        commands.append(("AUTH", *credentials))
+    if options["protocol"] == 3:
+        commands.append(("HELLO", 3))
+    if "client_name" in options:
+        commands.append(("CLIENT", "SETNAME", options["client_name"]))
+    return [*commands, ("SELECT", options["db"])]
 
 
 _PERMIT: Final = (
     "permit the user: +@hash +@scripting +type +del +pexpire +select +client|setname ~*"
 )
 _CAUSES: Final = (
-    # what Redis or redis-py says: what it means, and what to do. The first one in a text counts;
-    # those that show a name of the settings come first, since a host may be called EVAL.
+    # what Redis or the system says: what it means, and what to do. The first one in a text counts.
     ("No master found", "no sentinel knows a master", "correct 'sentinel' in storage, or wait"),
     (
         "CERTIFICATE_VERIFY_FAILED",
         "its certificate is not trusted",
         "write 'ssl_ca_certs' in storage, and the host that the certificate names",
     ),
-    ("connecting to", "it is not there", "start redis-server, or correct the address in storage"),
     ("NOAUTH", "it wants a password", "write 'password' in storage, and 'username' if need be"),
     ("WRONGPASS", "it refuses the password", "correct 'username' and 'password' in storage"),
     ("invalid password", "it refuses the password", "correct 'password' in storage"),
@@ -143,22 +149,25 @@ _CAUSES: Final = (
     ("LOADING", "it is loading its data", "wait"),
     ("MISCONF", "it cannot write to its disk", "free its disk, see its log"),
     ("max number of clients", "it hung up: too many clients", "raise its maxclients"),
-    ("Connection lost", "it hung up", "see its log: TLS missing, or maxclients reached"),
     (
         "certificate required",
         "it wants a certificate",
         "write 'ssl_certfile' and 'ssl_keyfile' in storage",
     ),
-    ("reset by peer", "it hung up", "see its log: TLS missing, or maxclients reached"),
-    ("closed by server", "it hung up", "see its log: TLS missing, or maxclients reached"),
+    (
+        "reset by peer|ConnectionResetError|was closed",
+        "it hung up",
+        "see its log: TLS missing, or maxclients reached",
+    ),
     ("CLUSTERDOWN", "the cluster is down", "see CLUSTER INFO; it may be failing over"),
+    ("Errno", "it is not there", "start redis-server, or correct the address in storage"),
 )
 
 
-def unavailable(address: str, error: RedisError) -> StoreUnavailable:
+def unavailable(address: str, error: RedisError | OSError) -> StoreUnavailable:
     """Return what an error means, in words that end with its own, and what to do about it."""
-    said = f"{error.status_code} {error}" if error.status_code else str(error)
+    said = str(error) or repr(error)
     for pattern, cause, cure in _CAUSES:
         if re.search(pattern, said):
             return StoreUnavailable(address, f"{cause}: {said}", cure)
-    return StoreUnavailable(address, said or type(error).__name__)
+    return StoreUnavailable(address, said)

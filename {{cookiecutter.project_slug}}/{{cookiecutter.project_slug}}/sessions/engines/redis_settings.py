@@ -14,7 +14,7 @@ from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
 from .base import fits, unknown_names
-from .redis_connection import to_connection
+from .redis_connection import tls_of
 from .redis_sentinel import Sentinels
 
 _SSL: Final = [name for name in inspect.signature(SSLConnection).parameters if name[:4] == "ssl_"]
@@ -203,9 +203,7 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
 def _refusals(options: Mapping[str, Any]) -> list[str]:
     """Return what redis-py and the TLS library say to the values."""
     try:
-        connection = to_connection(options)
-        if isinstance(connection, SSLConnection):
-            connection.ssl_context.get()
+        tls_of(options)
         if options.get("sentinel"):
             Sentinels(options["sentinel"], timeout_s=1)
     except (RedisError, OSError, ValueError, TypeError, AttributeError) as error:
