@@ -153,19 +153,16 @@ class Locks:
         self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.asynccontextmanager
-    async def __call__(self, name: str, due: float) -> AsyncIterator[bool]:
-        """Hold a lock; yields whether it had to be waited for. Raises `StoreUnavailable` at `due`,
-        on the clock of the event loop.
-        """
+    async def __call__(self, name: str, due: float) -> AsyncIterator[None]:
+        """Hold a lock. Raises `StoreUnavailable` at `due`, on the clock of the event loop."""
         lock = self._locks.setdefault((id(asyncio.get_running_loop()), name), asyncio.Lock())
-        waits = lock.locked()
         try:
-            async with asyncio.timeout_at(due if waits else None):
+            async with asyncio.timeout_at(due):
                 await lock.acquire()
         except TimeoutError:
             raise StoreUnavailable(self._address, "the record was busy for too long") from None
         try:
-            yield waits
+            yield
         finally:
             lock.release()
 
@@ -200,5 +197,10 @@ def updated(
         return None
     if expect and any(fields.get(name) != value for name, value in expect.items()):
         return None
-    after = {name: value for name, value in {**fields, **changes}.items() if value is not None}
-    return after, {name: value for name, value in fields.items() if name not in after}
+    after, removed = fields.copy(), {}
+    for name, value in changes.items():
+        if value is not None:
+            after[name] = value
+        elif name in after:
+            removed[name] = after.pop(name)
+    return after, removed

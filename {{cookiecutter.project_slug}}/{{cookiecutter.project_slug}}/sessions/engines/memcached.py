@@ -48,7 +48,7 @@ class MemcachedEngine(Engine):
         self._limit_bytes = storage.get("max_item_bytes", _ITEM_BYTES) - _HEADER_BYTES
         self._connections = Connections(partial(MemcachedConnection, timeout_s=timeout_s))
         self._lock = Locks(self.address)
-        """Spares trips: of N changes of one record at once, all but one would lose each round."""
+        """Of N changes of one record at once, all but one would lose each round: losers take turns."""
 
     @classmethod
     def faults(cls, storage: Mapping[str, Any]) -> list[str]:
@@ -95,19 +95,22 @@ class MemcachedEngine(Engine):
     ) -> Fields | None:
         """See `Engine.write`. `ttl` is rounded up to whole seconds."""
         due = self._due()
-        async with self._lock(key, due) as waited:
-            guesses = seen is not None and not waited
-            while True:
-                found: Snapshot | None = seen if guesses else await self._get(key, due)
-                change = updated(found, changes, expect, create=create)
-                if change is not None:
-                    after, removed = change
-                    nothing = found is None and not after
-                    if nothing or await self._store(key, Snapshot(after), ttl, found, due):
-                        return removed
-                elif not guesses:
-                    return None
-                guesses = False
+
+        async def merge(found: Snapshot | None) -> tuple[bool, Fields | None]:
+            """Try once. Returns False first if `found` is not what is there by now."""
+            change = updated(found, changes, expect, create=create)
+            if change is None or (found is None and not change[0]):
+                return True, change and change[1]
+            after, removed = change
+            return await self._store(key, Snapshot(after), ttl, found, due), removed
+
+        is_done, removed = await merge(seen if seen is not None else await self._get(key, due))
+        if not is_done or (removed is None and seen is not None):  # what was seen is out of date
+            is_done = False
+            async with self._lock(key, due):
+                while not is_done:
+                    is_done, removed = await merge(await self._get(key, due))
+        return removed
 
     async def end(self, key: str, why: str) -> Fields:
         due = self._due()
