@@ -65,13 +65,14 @@ async def modify(
             if await put(session, session.id, {name: raw}, expect={name: old}, theirs=True):
                 return session.get(name, new)
             session.touched.discard(name)
-            if not await refresh(session):
+            if not await refresh(session, session.merge):
                 _drop(session)
                 return new
 
 
 async def commit(session: SessionManager) -> None:
     """Write what has changed. See `SessionManager.save` for what it raises."""
+    block = session.block
     if session.state is State.ENDED and session.id is None:  # destroyed while it began, in vain
         session.state = State.NEW
     match session.state:
@@ -85,6 +86,8 @@ async def commit(session: SessionManager) -> None:
             await _end(session)
         case State.LOST if session.unsaved():
             _drop(session)
+    if block is not None:
+        block.is_saved = True
 
 
 async def _begin(session: SessionManager) -> None:
@@ -177,7 +180,7 @@ async def _end(session: SessionManager) -> None:
     store, old = session.store, session.id
     held = await store.sessions.end(store.key("session", old), ENDED)
     log_event(session, "destroyed", old)
-    session.id, session.state = None, State.NEW
+    session.id, session.state, session.stored, session.version = None, State.NEW, {}, None
     session.sets_cookie, session.clears_cookie = False, True
     labels = labels_of(held)
     try:
@@ -246,8 +249,6 @@ async def _store(
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
-    if session.block is not None:
-        session.block.sent.update(outgoing)
     if gone := {field: None for field, label in labels.items() if label is None}:
         # Last, as a record that is refused keeps what it had.
         await _write_notices(session, session_id, gone)

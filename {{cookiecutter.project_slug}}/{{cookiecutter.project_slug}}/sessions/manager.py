@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NoReturn, Self
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, RequestHandler
 
-from .block import Block
+from .block import Block, block_around, enter, leave
 from .commit import commit, modify
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
@@ -24,6 +24,14 @@ from .trips import find, in_turn, put_back, refresh
 CLOSED: Final = (
     "the response has been given: what the session changes now would be lost. Change it before "
     "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
+)
+_OPEN_INSIDE: Final = (
+    "a task has a block open inside of this block, which ends before it: await the task first, or "
+    "start it after the block. Nothing of this block is saved"
+)
+_FAULT_INSIDE: Final = (
+    "a block inside of this block has failed, so that nothing of this block is saved: let the "
+    "exception pass, or catch it inside of the inner block"
 )
 _ATTRIBUTE: Final = "_session_manager_of_request"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
@@ -105,7 +113,7 @@ class SessionManager(Session):
             if self.id is None or self.state is State.ENDED:
                 self.forget()
             else:
-                await refresh(self, keep=False)
+                await refresh(self, self.replace)
         if touch and self.use_is_due():
             await self.save()
 
@@ -126,7 +134,7 @@ class SessionManager(Session):
         tokens = self.store.signer.tokens("; ".join(self.request.headers.get_list("Cookie")))
         for token in tokens:
             try:
-                found = await find(self, id_of(token))
+                found = await find(self, id_of(token), self.replace)
             except StoreUnavailable as error:
                 self.unloaded = f": {error}"
                 raise
@@ -140,22 +148,18 @@ class SessionManager(Session):
         self._is_stale = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
-        while True:
-            outer = Block.of(self)
-            turns = self._turns if outer is None else outer.turns
-            await turns.acquire()
-            if outer is None or outer.is_open:
-                break
-            turns.release()
-        try:
-            if outer is None:
+        if (block := block_around(self)) is not None:
+            block.open_inside += 1
+        else:
+            await self._turns.acquire()
+            try:
                 await self._open()
-            block = Block(self, outer, turns)
-        except BaseException as fault:
-            turns.release()
-            self._raise(fault)
-        if outer is None:
-            self.block = block
+                async with self.saving:
+                    self.block = block = Block(self)
+            except BaseException as fault:
+                self._turns.release()
+                self._raise(fault)
+        enter(block)
         return self
 
     async def _open(self) -> None:
@@ -169,42 +173,33 @@ class SessionManager(Session):
             self.closed = ""
         elif self.state is State.ALIVE and is_answered:
             async with self.saving:  # a WebSocket, which may have been open for hours
-                await refresh(self, untouch=True)
+                await refresh(self, partial(self.merge, replace_unchanged=True))
         else:
             await self.load()
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
-        handler, status = self._handler(), 200
-        is_answered = is_over(handler)
-        if (block := Block.of(self) or self.block) is None:
-            raise RuntimeError("this block was entered in another task: `async with` in one task")
-        is_too_early = block.turns.locked()
+        block, is_inside = leave(self)
+        if is_inside:
+            block.open_inside -= 1
+            block.fault_inside = block.fault_inside or _is_failure(error)
+            return
         block.is_open = False  # a block that is entered from now on is not inside it
-        if block.has_failed or is_too_early:
-            status = 500
-        elif isinstance(error, HTTPError):
-            status = error.status_code
-        elif not isinstance(error, Finish | None):
-            status = 500
-        elif self._is_plain and handler is not None and is_answered:
-            status = handler.get_status()
+        handler = self._handler()
+        is_answered = is_over(handler)
+        status = handler.get_status() if self._is_plain and handler and is_answered else 200
+        why = _OPEN_INSIDE if block.open_inside else _FAULT_INSIDE if block.fault_inside else ""
         try:
-            if status >= 500:
+            if why or block.has_failed or _is_failure(error) or (error is None and status >= 500):
                 block.restore()
                 await put_back(self, block.taken)
-                if is_too_early and error is None:
-                    raise RuntimeError(
-                        "a task has a block open inside of this block, which ends before it: "
-                        "await the task first, or start it after the block"
-                    )
+                if why and error is None:
+                    raise RuntimeError(why)
             elif self._is_plain and is_answered and self.unsaved():
                 raise RuntimeError(
                     "the response has left before the session was saved: call redirect() or "
                     "finish() after the `async with` block, or use SessionMixin"
                 )
-            elif block.outer is not None:
-                block.outer.taken += block.taken  # the outer block saves, or fails
             else:
                 await self.save()
                 if handler is not None and not is_finished(handler):
@@ -213,21 +208,20 @@ class SessionManager(Session):
             await put_back(self, block.taken)
             self._raise(fault)
         finally:
-            if block is self.block:
-                self.block = None
-                if self._is_plain or is_answered:
-                    self.close(CLOSED)
-            block.close()
+            self.block = None
+            if self._is_plain or is_answered:
+                self.close(CLOSED)
+            self._turns.release()
         if isinstance(error, SessionError):
             self._raise(error)
 
     def is_used_by_job(self) -> bool:
         """Return whether a job, which may outlive the response, is inside a block."""
-        return self.block is not None and Block.of(self) is None
+        return self.block is not None and block_around(self) is None
 
     def takes(self) -> list[dict[str, Notice]]:
         """Return the list to add taken notices to; they are put back if the block or response fails."""
-        if (block := Block.of(self)) is not None:
+        if (block := block_around(self)) is not None:
             return block.taken
         handler = self._handler()
         is_given = handler is None or (is_finished(handler) and self.held is None)
@@ -286,6 +280,13 @@ class SessionManager(Session):
         if isinstance(fault, StoreUnavailable) and (handler := self._handler()) is not None:
             ask_to_retry(handler, fault)
         raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
+
+
+def _is_failure(error: BaseException | None) -> bool:
+    """Return whether Tornado answers it with a 5xx."""
+    if isinstance(error, HTTPError):
+        return error.status_code >= 500
+    return not isinstance(error, Finish | None)
 
 
 def ask_to_retry(handler: RequestHandler, error: StoreUnavailable) -> None:

@@ -16,7 +16,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from .block import Block
+from .block import block_around
 from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
     WEBSOCKET_OPENS,
@@ -192,7 +192,8 @@ class _Lifecycle(HandlerBase):
         if self.__failed or status >= 500:
             if not session.is_used_by_job():
                 session.discard()
-                Block.fail(session)
+                if (block := block_around(session)) is not None:
+                    block.has_failed = True
             is_taking = session.saving.locked()
             return partial(put_back, session, session.taken) if session.taken or is_taking else None
         if status != WEBSOCKET_OPENS:

@@ -109,7 +109,7 @@ class NotificationManager:
         session = self._session
         session.check_loaded()
         if session.state is State.ALIVE and not session.can_set_cookie():
-            await refresh(session)  # the response has left, and more may have come since
+            await refresh(session, session.merge)  # more may have come since the response left
         return {
             field: label
             for field, label in session.waiting().items()

@@ -28,7 +28,7 @@ PERSISTENT: Final = ":persistent"
 """Whether the cookie outlives the browser; absent: as the application's settings say."""
 OWNER: Final = ":owner"
 """The user it belongs to, its handle on the user's list, and since when."""
-BEGIN_NOTHING: Final = {CREATED, IDLE, PERSISTENT}
+BEGIN_NOTHING: Final = frozenset({CREATED, IDLE, PERSISTENT})
 """Those of our own fields that alone do not begin a session."""
 WAITING: Final = ":waiting:"
 """Begins the fields with the labels of waiting notices; the notice's own field follows."""

@@ -150,29 +150,28 @@ class Session(Dictionary):
         begins = self.state is State.NEW and self.saving.locked()
         if begins or self.state in (State.ALIVE, State.MOVED):
             self.state = State.ENDED
-        self.forget()
+        self._values, self.touched = {}, set()
 
     # For the package itself
 
     def unsaved(self) -> bool:
         """Whether something was changed. Raises `TypeError` for a value that cannot be kept."""
-        if self.state in (State.MOVED, State.ENDED):
+        is_changed = bool(self.touched and self.changes())
+        if self.outgoing or self.state in (State.MOVED, State.ENDED):
             return True
-        changes = bool(self.changes())
-        if self.state is not State.ALIVE:
-            changes = bool(self._values.keys() - BEGIN_NOTHING)
-        return changes or bool(self.outgoing)
+        if self.state is State.ALIVE:
+            return is_changed
+        return not BEGIN_NOTHING.issuperset(self._values)
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
         if self.state is not State.ALIVE or USED not in self._values:
             return False
-        idle_s = self._values.get(IDLE) or self.store.config.idle_timeout
         unnoted_s = abs(self.store.clock() - self._values[USED])  # the clock may be set back
-        return bool(unnoted_s >= min(_NOTED_EVERY_S, idle_s / 100))
+        return bool(unnoted_s >= min(_NOTED_EVERY_S, self._idle_s() / 100))
 
     def discard(self) -> None:
-        """Forget what was changed and not saved, because the response has failed."""
+        """Forget what was changed and not saved, because the response or the block has failed."""
         if self.state in (State.MOVED, State.ENDED):
             self.state = State.ALIVE
         self.outgoing = {}
@@ -205,18 +204,19 @@ class Session(Dictionary):
         """Return for how many seconds the record lives without use; 0 or less: it is over."""
         return life_s(self._values, self.store.config, self.store.clock())
 
-    def is_over(self) -> bool:
-        """Whether it has reached `absolute_timeout`, however much it is used."""
-        created = self._values.get(CREATED)
-        limit_s = self.store.config.absolute_timeout
-        return created is not None and bool(self.store.clock() >= created + limit_s)
-
     def ttl_s(self) -> float:
         """Return for how many seconds a record that is written now lives without use."""
-        now, config, values = self.store.clock(), self.store.config, self._values
+        return max(1.0, min(self._idle_s(), self.left_s()))
+
+    def left_s(self) -> float:
+        """Return for how many seconds it lives in use, until `absolute_timeout`."""
+        now = self.store.clock()
         # Destroyed while it is saved, it has forgotten when it began.
-        left_s: float = values.get(CREATED, now) + config.absolute_timeout - now
-        return max(1.0, min(values.get(IDLE) or config.idle_timeout, left_s))
+        created: float = self._values.get(CREATED, now)
+        return created + self.store.config.absolute_timeout - now
+
+    def _idle_s(self) -> float:
+        return self._values.get(IDLE) or self.store.config.idle_timeout
 
     def _moment(self, name: str) -> datetime | None:
         at = self.own(name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .engines import Changes
+from .engines import Changes, Fields
 from .errors import BadRecord, StoreUnavailable
 from .record import Notice, State, deliver, renamed
 
@@ -20,12 +20,10 @@ log = logging.getLogger(__package__)
 
 
 async def find(
-    session: SessionManager, session_id: str, *, keep: bool = False, untouch: bool = False
+    session: SessionManager, session_id: str, take: Callable[[Fields], None]
 ) -> State | None:
-    """Load the record: ALIVE; LOST if it has ended or moved within a minute; None: none.
-
-    `keep`: update only the values that were not handed out; with `untouch`, also those that were
-    handed out and have not changed.
+    """Load the record, and let the session `take` its fields. Returns ALIVE; LOST if it has ended or
+    moved within a minute; None if there is none.
     """
     store, key = session.store, session.store.key("session", session_id)
     snapshot = await store.sessions.load(key)
@@ -40,14 +38,7 @@ async def find(
     if session.state is State.ENDED:  # destroyed meanwhile
         return State.ALIVE
     try:
-        if keep:  # the handler holds what was handed out, and may change it
-            record = {**dict.fromkeys(session.stored), **snapshot.fields}
-            news = {n: raw for n, raw in record.items() if raw != session.stored.get(n)}
-            if untouch:
-                session.untouch(news)
-            session.written({name: news[name] for name in news.keys() - session.touched})
-        else:
-            session.replace(snapshot.fields)
+        take(snapshot.fields)
         if session.life_s() > 0:
             session.id, session.version = session_id, snapshot.version
             return State.ALIVE
@@ -59,10 +50,10 @@ async def find(
     return None
 
 
-async def refresh(session: SessionManager, *, keep: bool = True, untouch: bool = False) -> bool:
-    """Read the record again; `keep`: what was changed here stays. False: it has ended."""
+async def refresh(session: SessionManager, take: Callable[[Fields], None]) -> bool:
+    """Load the record again, see `find`. False: it has ended."""
     assert session.id is not None
-    if await find(session, session.id, keep=keep, untouch=untouch) is State.ALIVE:
+    if await find(session, session.id, take) is State.ALIVE:
         return True
     session.state = State.LOST
     session.forget()
@@ -82,7 +73,7 @@ async def put(
 
     `theirs`: the changes were not made through the dictionary, so update the dictionary, too.
     """
-    if session.is_over():
+    if session.left_s() <= 0:
         return False
     store, seen, session.version = session.store, session.version, None
     key, ttl = store.key("session", session_id), session.ttl_s()
