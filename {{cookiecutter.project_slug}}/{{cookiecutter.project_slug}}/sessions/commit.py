@@ -235,22 +235,23 @@ async def _store(
     """
     if create or session.use_is_due():
         fields = {**fields, USED: encode(session.store.clock())}
-    if session.owner is not None and {OWNER, USED} & fields.keys():
+    if (owner := session.own(OWNER)) is not None and (OWNER in fields or USED in fields):
         # In use, too, as the store may have evicted the list.
-        request, since, now = session.request, session.own(OWNER)[2], session.store.clock()
+        (user_id, handle, since), request = owner, session.request
         agent, address = request.headers.get("User-Agent", "")[:300], request.remote_ip or ""
-        entry = Entry(session.handle, agent, address, since, now, now + session.ttl_s())
-        await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
+        now = session.store.clock()
+        entry = Entry(handle, agent, address, since, now, now + session.ttl_s())
+        await enlist(session.store, user_id, session_id, entry, prune=OWNER in fields)
     labels = labels_of(fields)
-    outgoing = {f: notice.value for f, notice in session.outgoing.items() if f in labels}
+    outgoing = {f: session.outgoing[f].value for f in labels if f in session.outgoing}
     if outgoing or (not create and labels_of(session.stored)):  # all live as long as the session
         await _write_notices(session, session_id, outgoing)
     if not await put(session, session_id, fields, create=create):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
-    if gone := {field: None for field, label in labels.items() if label is None}:
-        # Last, as a record that is refused keeps what it had.
+    gone = {field: None for field in labels if labels[field] is None}
+    if gone:  # last, as a record that is refused keeps what it had
         await _write_notices(session, session_id, gone)
     return True
 

@@ -52,6 +52,16 @@ class SessionManager(Session):
     In a job that goes on with a session after the response, the same block loads it again.
     """
 
+    varies = False
+    """Whether the response depends on the session."""
+    has_left = False
+    """Whether the response's headers were sent: no cookie can be set any more."""
+    held: Held | None = None
+    """The response, while it waits for the store."""
+    leaves: asyncio.Future[None] | None = None
+    """Set when a response that was held is handed to Tornado."""
+    block: Block | None = None
+    """The outermost `async with` block that is open."""
     _is_stale = False
     """Whether the request came with the cookie of a session that has expired."""
 
@@ -73,12 +83,6 @@ class SessionManager(Session):
         self._is_plain = not self._has_mixins
         """True while a handler without the mixins serves the request; False in a job."""
         self.varies = self._is_plain
-        """Whether the response depends on the session."""
-        self.held: Held | None = None
-        self.leaves: asyncio.Future[None] | None = None
-        """Set when a response that was held is handed to Tornado."""
-        self.block: Block | None = None
-        """The outermost `async with` block that is open."""
 
     async def modify(
         self, name: str, function: Callable[[Any], object], default: object = None
@@ -129,6 +133,7 @@ class SessionManager(Session):
         if self.state is not None:
             return
         if (handler := self._handler()) is not None:
+            self.has_left = headers_written(handler)
             when_it_leaves(handler, self.set_headers)
         lost = False
         tokens = self.store.signer.tokens("; ".join(self.request.headers.get_list("Cookie")))
@@ -233,8 +238,7 @@ class SessionManager(Session):
         return waits and self.request.method in _READING
 
     def can_set_cookie(self) -> bool:
-        handler = self._handler()
-        return handler is not None and not headers_written(handler, self.held)
+        return not self.has_left and self._handler() is not None
 
     def check_writable(self) -> None:
         self.check_open()
@@ -252,6 +256,7 @@ class SessionManager(Session):
     def set_headers(self, headers: HTTPHeaders) -> None:
         """Put into the response's `headers` what the browser and caches must learn."""
         handler, cookie = self._handler(), self.store.config.cookie
+        self.has_left = True
         if handler is None:
             return
         if self.sets_cookie:

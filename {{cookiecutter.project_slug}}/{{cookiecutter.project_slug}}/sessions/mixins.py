@@ -82,18 +82,17 @@ class _Lifecycle(HandlerBase):
         2xx to 4xx responses save what the handler changed. A response that has failed (5xx, or an
         exception after the first flush) drops it, and puts back the notifications it took.
         """
-        if refuses(self, chunk):
-            return super().finish(chunk)  # which raises
+        session = self.__session()
+        if session is None or refuses(self, chunk):
+            return super().finish(chunk)
         if chunk is not None:
             self.write(chunk)
-        session = self.__session()
-        save = None if session is None else self.__save_method(session)
-        if session is not None and session.block is None and self.get_status() != WEBSOCKET_OPENS:
+        save = self.__save_method(session)
+        if session.block is None and self.get_status() != WEBSOCKET_OPENS:
             session.close(CLOSED)  # if a block is open, its end closes the session
-        if session is None or save is None:
+        if save is None:
             sent = super().finish()
-            if session is not None:
-                session.taken.clear()  # they were shown
+            session.taken.clear()  # they were shown
             return sent
         session.held = session.held or hold(self)
         set_finished(self, True)
@@ -102,13 +101,14 @@ class _Lifecycle(HandlerBase):
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
-        session, save = self.__session(), None
-        if session is not None and session.held is not None and self.__waiting is not None:
-            return _after(self.__waiting)
-        if session is not None and not headers_written(self) and not include_footers:
-            save = self.__save_method(session)
-        if session is None or save is None:
+        session = None if include_footers else self.__session()
+        if session is None:
             return super().flush(include_footers)
+        if session.held is not None and self.__waiting is not None:
+            return _waiter(self.__waiting)
+        save = None if headers_written(self) else self.__save_method(session)
+        if save is None:
+            return super().flush()
         session.held = hold(self)
         return self.__start(self.__save_and_flush(session, save))
 
@@ -172,40 +172,39 @@ class _Lifecycle(HandlerBase):
 
     def _session_manager_in_use(self) -> SessionManager:
         session = self._session_manager_of_request
-        if session is None:  # an empty one is false
+        if session is None or session.state is None:
             session = SessionManager(self)
-        session.varies = True
-        if session.state is None and (is_finished(self) or self.__answers_error):
+            if not is_finished(self) and not self.__answers_error:
+                session.check_loaded()
             # Error pages and logs of a request that never had its session find nobody's, empty.
             session.state, session.closed = State.NEW, "the session of this request was not loaded"
-        session.check_loaded()
+        session.varies = True
         return session
 
     def __save_method(self, session: SessionManager) -> _Save | None:
         """Return what must be awaited before the response may leave; None: nothing."""
-        if session.held is not None and (flushing := self.__waiting) is not None:
-            if self.__failed and not session.is_used_by_job():
-                session.discard()
-            session.unsaved()  # raises for a value that cannot be kept
-            return lambda: self.__save_after(flushing, session)
         status = self.get_status()
-        if self.__failed or status >= 500:
-            if not session.is_used_by_job():
-                session.discard()
-                if (block := block_around(session)) is not None:
-                    block.has_failed = True
-            is_taking = session.saving.locked()
-            return partial(put_back, session, session.taken) if session.taken or is_taking else None
-        if status != WEBSOCKET_OPENS:
-            # A save that is under way may not know yet what was deleted since.
-            saves = session.unsaved() or session.use_is_due() or session.saving.locked()
-            return session.save_in_task if saves else None
-        if session.unsaved():
-            raise RuntimeError(
-                "a WebSocket cannot wait for its session to be saved when it opens: "
-                "`await self.session.save()` in prepare()"
-            )
-        return None
+        if status == WEBSOCKET_OPENS:
+            if session.unsaved():
+                raise RuntimeError(
+                    "a WebSocket cannot wait for its session to be saved when it opens: "
+                    "`await self.session.save()` in prepare()"
+                )
+            return None
+        has_failed = self.__failed or status >= 500
+        if has_failed and not session.is_used_by_job():
+            session.discard()
+            if (block := block_around(session)) is not None:
+                block.has_failed = True
+        has_changed = not has_failed and session.unsaved()
+        if session.held is not None and self.__waiting is not None:
+            return partial(self.__save_after, self.__waiting, session)
+        # A save that is under way may not know yet what was deleted or taken since.
+        is_saving = session.saving.locked()
+        if has_failed:
+            return partial(put_back, session, session.taken) if session.taken or is_saving else None
+        saves = has_changed or is_saving or session.use_is_due()
+        return session.save_in_task if saves else None
 
     async def __save_after(self, flushing: _Task, session: SessionManager) -> None:
         with contextlib.suppress(StreamClosedError):
@@ -218,10 +217,6 @@ class _Lifecycle(HandlerBase):
         try:
             try:
                 await save()
-            except Exception:
-                self.__failed = True
-                session.closed = ""  # an error page may use it, and changes nothing
-                raise
             finally:
                 release(self, session.held)
                 session.held = None
@@ -229,6 +224,7 @@ class _Lifecycle(HandlerBase):
             sent = super().finish()
             session.taken.clear()
         except Exception as error:
+            self.__failed, session.closed = True, ""  # an error page may use it: nothing is saved
             fail(self, error)
         finally:
             if leaves is not None and not leaves.done():
@@ -246,7 +242,25 @@ class _Lifecycle(HandlerBase):
 
     def __start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         self.__waiting = asyncio.create_task(work)
-        return _after(self.__waiting)
+        return _waiter(self.__waiting)
+
+
+def _waiter(task: _Task) -> asyncio.Future[None]:
+    """Return a future that a handler may wait for and cancel without cancelling the task."""
+    waiter: asyncio.Future[None] = asyncio.Future()
+
+    def hand_on(task: _Task) -> None:
+        if waiter.done():
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+            waiter.exception()  # most handlers never wait: do not report it once more
+
+    task.add_done_callback(hand_on)
+    return waiter
 
 
 class SessionMixin(_Lifecycle):
@@ -274,21 +288,3 @@ async def _save_at_close(session: SessionManager) -> None:
             await session.save()
     except Exception:
         log.exception("what a WebSocket changed before it closed was not saved")
-
-
-def _after(task: asyncio.Task[None]) -> asyncio.Future[None]:
-    """Return a future that a handler may wait for and cancel without cancelling the task."""
-    waiter: asyncio.Future[None] = asyncio.Future()
-
-    def hand_on(task: asyncio.Task[None]) -> None:
-        if waiter.done():
-            return
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(error)
-            waiter.exception()  # most handlers never wait: do not report it once more
-
-    task.add_done_callback(hand_on)
-    return waiter

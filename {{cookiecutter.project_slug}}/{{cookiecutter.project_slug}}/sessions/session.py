@@ -205,15 +205,14 @@ class Session(Dictionary):
         return life_s(self._values, self.store.config, self.store.clock())
 
     def ttl_s(self) -> float:
-        """Return for how many seconds a record that is written now lives without use."""
-        return max(1.0, min(self._idle_s(), self.left_s()))
-
-    def left_s(self) -> float:
-        """Return for how many seconds it lives in use, until `absolute_timeout`."""
+        """Return for how many seconds a record that is written now lives without use; 0: it has
+        reached `absolute_timeout`, however much it is used.
+        """
         now = self.store.clock()
         # Destroyed while it is saved, it has forgotten when it began.
         created: float = self._values.get(CREATED, now)
-        return created + self.store.config.absolute_timeout - now
+        left_s = created + self.store.config.absolute_timeout - now
+        return max(1.0, min(self._idle_s(), left_s)) if left_s > 0 else 0
 
     def _idle_s(self) -> float:
         return self._values.get(IDLE) or self.store.config.idle_timeout

@@ -73,10 +73,10 @@ async def put(
 
     `theirs`: the changes were not made through the dictionary, so update the dictionary, too.
     """
-    if session.left_s() <= 0:
+    if not (ttl := session.ttl_s()):
         return False
     store, seen, session.version = session.store, session.version, None
-    key, ttl = store.key("session", session_id), session.ttl_s()
+    key = store.key("session", session_id)
     removed = await store.sessions.write(key, changes, ttl, create=create, expect=expect, seen=seen)
     if removed is not None:
         if theirs:
