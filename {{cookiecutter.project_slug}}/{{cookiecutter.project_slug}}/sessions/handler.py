@@ -117,6 +117,11 @@ def when_it_leaves(handler: RequestHandler, set_headers: Callable[[HTTPHeaders],
     getattr(handler, "_transforms", []).append(_LastHeaders(set_headers))
 
 
+def ask_to_retry(handler: RequestHandler, after_s: int) -> None:
+    """Let the response tell the client when to come back, whatever its error page does."""
+    when_it_leaves(handler, lambda sent: sent.setdefault("Retry-After", str(after_s)))
+
+
 class _LastHeaders(OutputTransform):
     def __init__(self, set_headers: Callable[[HTTPHeaders], object]) -> None:
         self._set_headers = set_headers

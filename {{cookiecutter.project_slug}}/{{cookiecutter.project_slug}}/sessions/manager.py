@@ -15,7 +15,14 @@ from .block import Block, block_around, enter, leave
 from .commit import commit, modify
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
-from .handler import Held, headers_written, is_finished, is_over, when_it_leaves
+from .handler import (
+    Held,
+    ask_to_retry,
+    headers_written,
+    is_finished,
+    is_over,
+    when_it_leaves,
+)
 from .record import Notice, State
 from .session import Session
 from .store import Store
@@ -255,23 +262,23 @@ class SessionManager(Session):
 
     def set_headers(self, headers: HTTPHeaders) -> None:
         """Put into the response's `headers` what the browser and caches must learn."""
-        handler, cookie = self._handler(), self.store.config.cookie
         self.has_left = True
-        if handler is None:
-            return
-        if self.sets_cookie:
-            value, expires = self.store.signer.sign(self.token), self.cookie_expires()
-            handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
-        elif self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S):
-            handler.clear_cookie(cookie.name, **cookie.attributes)
-            self.clears_cookie = True
-        if self.sets_cookie or self.clears_cookie:
+        clears = self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S)
+        if (self.sets_cookie or clears) and (handler := self._handler()) is not None:
+            cookie = self.store.config.cookie
+            if self.sets_cookie:
+                value, expires = self.store.signer.sign(self.token), self.cookie_expires()
+                handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
+            else:
+                handler.clear_cookie(cookie.name, **cookie.attributes)
             # A cache that kept this response would hand the visitor's session to others.
             headers["Cache-Control"] = "no-store"
-        self.sets_cookie = self.clears_cookie = False
-        vary = headers.get("Vary", "")
-        if self.varies and not {"*", "cookie"} & set(vary.lower().replace(" ", "").split(",")):
-            headers["Vary"] = f"{vary}, Cookie" if vary else "Cookie"
+        if self.varies:
+            vary = headers.get("Vary", "")
+            if not vary:
+                headers["Vary"] = "Cookie"
+            elif not {"*", "cookie"} & set(vary.lower().replace(" ", "").split(",")):
+                headers["Vary"] = f"{vary}, Cookie"
 
     @cached_property
     def _turns(self) -> asyncio.Lock:
@@ -283,7 +290,7 @@ class SessionManager(Session):
         if not self._is_plain or not isinstance(fault, SessionError):
             raise fault
         if isinstance(fault, StoreUnavailable) and (handler := self._handler()) is not None:
-            ask_to_retry(handler, fault)
+            ask_to_retry(handler, fault.retry_after_s)
         raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
 
 
@@ -292,9 +299,3 @@ def _is_failure(error: BaseException | None) -> bool:
     if isinstance(error, HTTPError):
         return error.status_code >= 500
     return not isinstance(error, Finish | None)
-
-
-def ask_to_retry(handler: RequestHandler, error: StoreUnavailable) -> None:
-    """Let the response tell the client when to come back, whatever its error page does."""
-    after_s = str(error.retry_after_s)
-    when_it_leaves(handler, lambda sent: sent.setdefault("Retry-After", after_s))

@@ -21,6 +21,7 @@ from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
     WEBSOCKET_OPENS,
     HandlerBase,
+    ask_to_retry,
     end_body,
     fail,
     guard_body,
@@ -31,7 +32,7 @@ from .handler import (
     release,
     set_finished,
 )
-from .manager import CLOSED, SessionManager, ask_to_retry
+from .manager import CLOSED, SessionManager
 from .notification import NotificationManager
 from .record import State
 from .store import Store
@@ -133,7 +134,7 @@ class _Lifecycle(HandlerBase):
         if headers_written(self) and not is_finished(self):
             self.__failed = True  # Tornado can only cut the response short
         if isinstance(error, StoreUnavailable):
-            ask_to_retry(self, error)
+            ask_to_retry(self, error.retry_after_s)
         super().send_error(status_code, **kwargs)
 
     def _session_manager_fault(self, error: BaseException) -> BaseException:
