@@ -66,11 +66,10 @@ def enter(block: Block) -> None:
 def leave(session: SessionManager) -> tuple[Block, bool]:
     """Return the block that ends, and whether it is only a part of that block."""
     entered = list(_entered.get())
-    for at in reversed(range(len(entered))):
-        if entered[at].session is session:
-            block = entered.pop(at)
-            _entered.set(tuple(entered))
-            return block, block in entered
-    if session.block is None:
+    block = next((each for each in reversed(entered) if each.session is session), session.block)
+    if block is None:
         raise RuntimeError("this block was entered in another task: `async with` in one task")
-    return session.block, False
+    if block in entered:
+        entered.remove(block)
+        _entered.set(tuple(entered))
+    return block, block in entered

@@ -145,8 +145,7 @@ async def _move(session: SessionManager) -> None:
     try:
         held = await store.sessions.end(store.key("session", old), MOVED + new)
     except BaseException:  # the next commit does it again, all of it
-        if session.state is not State.ENDED:  # unless it was destroyed meanwhile
-            session.stored, session.outgoing = loaded, {**outgoing, **session.outgoing}
+        session.stored, session.outgoing = loaded, {**outgoing, **session.outgoing}
         raise
     # What others have stored under the old id since this request loaded it.
     names = {name for name, _ in held.items() ^ loaded.items()} - {*changes, USED}

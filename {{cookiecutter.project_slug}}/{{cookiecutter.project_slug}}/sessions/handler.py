@@ -68,19 +68,6 @@ def fail(handler: RequestHandler, error: Exception) -> None:
 # --- A response that waits
 
 
-class _NoHeaders(HTTPHeaders):
-    """The headers of a response that was given: what a handler still sets has no effect."""
-
-    def __setitem__(self, name: str, value: str) -> None:
-        pass
-
-    def add(self, name: str, value: str, **options: Any) -> None:
-        pass
-
-
-_NO_HEADERS: Final = _NoHeaders()
-
-
 def set_finished(handler: RequestHandler, finished: bool) -> None:
     """Set the flag that Tornado checks: after a redirect in prepare() the method must not run, a
     second finish() and a late write() raise, and an exception is logged and changes nothing.
@@ -94,7 +81,7 @@ def hold(handler: RequestHandler) -> Held:
     if hasattr(handler, "_new_cookie"):
         held["_new_cookie"] = handler._new_cookie
         del handler._new_cookie
-    handler._headers, handler._headers_written = _NO_HEADERS, True
+    handler._headers, handler._headers_written = HTTPHeaders(), True
     return held
 
 

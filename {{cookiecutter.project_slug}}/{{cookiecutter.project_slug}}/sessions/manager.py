@@ -121,10 +121,7 @@ class SessionManager(Session):
         """
         self.check_loaded()
         async with self.saving:
-            if self.id is None or self.state is State.ENDED:
-                self.forget()
-            else:
-                await refresh(self, self.replace)
+            await refresh(self, self.replace)
         if touch and self.use_is_due():
             await self.save()
 
@@ -202,7 +199,7 @@ class SessionManager(Session):
         status = handler.get_status() if self._is_plain and handler and is_answered else 200
         why = _OPEN_INSIDE if block.open_inside else _FAULT_INSIDE if block.fault_inside else ""
         try:
-            if why or block.has_failed or _is_failure(error) or (error is None and status >= 500):
+            if why or block.has_failed or _is_failure(error) or status >= 500:
                 block.restore()
                 await put_back(self, block.taken)
                 if why and error is None:

@@ -88,17 +88,18 @@ class _Lifecycle(HandlerBase):
             return super().finish(chunk)
         if chunk is not None:
             self.write(chunk)
+        flushing = self.__waiting if session.held is not None else None
         save = self.__save_method(session)
         if session.block is None and self.get_status() != WEBSOCKET_OPENS:
             session.close(CLOSED)  # if a block is open, its end closes the session
-        if save is None:
+        if save is None and flushing is None:
             sent = super().finish()
             session.taken.clear()  # they were shown
             return sent
         session.held = session.held or hold(self)
         set_finished(self, True)
         session.leaves = end_body(self)
-        return self.__start(self.__save_and_finish(session, save))
+        return self.__start(self.__save_and_finish(session, save, flushing))
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
@@ -192,32 +193,30 @@ class _Lifecycle(HandlerBase):
                     "`await self.session.save()` in prepare()"
                 )
             return None
-        has_failed = self.__failed or status >= 500
-        if has_failed and not session.is_used_by_job():
-            session.discard()
-            if (block := block_around(session)) is not None:
-                block.has_failed = True
-        has_changed = not has_failed and session.unsaved()
-        if session.held is not None and self.__waiting is not None:
-            return partial(self.__save_after, self.__waiting, session)
+        save: _Save = session.save_in_task
+        if self.__failed or status >= 500:
+            if not session.is_used_by_job():
+                session.discard()
+                if (block := block_around(session)) is not None:
+                    block.has_failed = True
+            is_due, save = bool(session.taken), partial(put_back, session, session.taken)
+        else:
+            is_due = session.unsaved() or session.use_is_due()
         # A save that is under way may not know yet what was deleted or taken since.
-        is_saving = session.saving.locked()
-        if has_failed:
-            return partial(put_back, session, session.taken) if session.taken or is_saving else None
-        saves = has_changed or is_saving or session.use_is_due()
-        return session.save_in_task if saves else None
+        return save if is_due or session.saving.locked() else None
 
-    async def __save_after(self, flushing: _Task, session: SessionManager) -> None:
-        with contextlib.suppress(StreamClosedError):
-            await flushing
-        if (save := self.__save_method(session)) is not None:
-            await save()
-
-    async def __save_and_finish(self, session: SessionManager, save: _Save) -> None:
+    async def __save_and_finish(
+        self, session: SessionManager, save: _Save | None, flushing: _Task | None
+    ) -> None:
         sent, leaves = None, session.leaves
         try:
             try:
-                await save()
+                if flushing is not None:
+                    with contextlib.suppress(StreamClosedError):
+                        await flushing
+                    save = self.__save_method(session)
+                if save is not None:
+                    await save()
             finally:
                 release(self, session.held)
                 session.held = None

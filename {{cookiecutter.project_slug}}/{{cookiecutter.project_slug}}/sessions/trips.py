@@ -31,9 +31,8 @@ async def find(
         log_event(session, "unknown id", session_id, logging.WARNING)
         return None
     if snapshot.ended is not None:
-        log_event(
-            session, f"came with an id that has {snapshot.ended.partition(' ')[0]}", session_id
-        )
+        ended = snapshot.ended.partition(" ")[0]
+        log_event(session, f"came with an id that has {ended}", session_id)
         return State.LOST
     if session.state is State.ENDED:  # destroyed meanwhile
         return State.ALIVE
@@ -51,11 +50,11 @@ async def find(
 
 
 async def refresh(session: SessionManager, take: Callable[[Fields], None]) -> bool:
-    """Load the record again, see `find`. False: it has ended."""
-    assert session.id is not None
-    if await find(session, session.id, take) is State.ALIVE:
-        return True
-    session.state = State.LOST
+    """Load the record again, see `find`. False: there is none, or it has ended."""
+    if session.id is not None and session.state is not State.ENDED:
+        if await find(session, session.id, take) is State.ALIVE:
+            return True
+        session.state = State.LOST
     session.forget()
     return False
 
@@ -114,14 +113,12 @@ async def put_back(session: SessionManager, taken: list[dict[str, Notice]]) -> N
     """Return notices to the store, because the response, or the block, that took them has failed."""
 
     async def work() -> None:
-        # Each value under a new field: a reader who came too late for the old one may be about to
-        # remove its label, and nobody would find the value again.
-        notices = {
-            field if notice.value is None else renamed(field): notice
-            for each in taken
-            for field, notice in each.items()
-        }
+        notices = {}
         for each in taken:
+            for field, notice in each.items():
+                # A value under a new field: a reader who came too late for the old one may be about
+                # to remove its label, and nobody would find the value again.
+                notices[field if notice.value is None else renamed(field)] = notice
             each.clear()
         taken.clear()
         if notices and session.id is not None:
