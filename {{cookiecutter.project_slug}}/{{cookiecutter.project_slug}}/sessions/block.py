@@ -27,10 +27,8 @@ class Block:
     is_open = True
     open_inside = 0
     """How many blocks inside of it are open."""
-    has_failed = False
-    """Whether the response has failed in it."""
-    fault_inside = False
-    """Whether a block inside of it has failed."""
+    fault: str | None = None
+    """Why it saves nothing; "" where the response, which has failed, says so."""
 
     def __init__(self, session: SessionManager) -> None:
         self.session = session

@@ -191,19 +191,20 @@ class SessionManager(Session):
         block, is_inside = leave(self)
         if is_inside:
             block.open_inside -= 1
-            block.fault_inside = block.fault_inside or _is_failure(error)
+            if _is_failure(error):
+                block.fault = _FAULT_INSIDE
             return
         block.is_open = False  # a block that is entered from now on is not inside it
         handler = self._handler()
         is_answered = is_over(handler)
         status = handler.get_status() if self._is_plain and handler and is_answered else 200
-        why = _OPEN_INSIDE if block.open_inside else _FAULT_INSIDE if block.fault_inside else ""
+        fault = _OPEN_INSIDE if block.open_inside else block.fault
         try:
-            if why or block.has_failed or _is_failure(error) or status >= 500:
+            if fault is not None or _is_failure(error) or status >= 500:
                 block.restore()
                 await put_back(self, block.taken)
-                if why and error is None:
-                    raise RuntimeError(why)
+                if fault and error is None:
+                    raise RuntimeError(fault)
             elif self._is_plain and is_answered and self.unsaved():
                 raise RuntimeError(
                     "the response has left before the session was saved: call redirect() or "

@@ -198,7 +198,7 @@ class _Lifecycle(HandlerBase):
             if not session.is_used_by_job():
                 session.discard()
                 if (block := block_around(session)) is not None:
-                    block.has_failed = True
+                    block.fault = ""
             is_due, save = bool(session.taken), partial(put_back, session, session.taken)
         else:
             is_due = session.unsaved() or session.use_is_due()
