@@ -157,8 +157,8 @@ class Dictionary(MutableMapping[str, Any]):
         """Take over what others have stored. Values that were handed out stay, since the handler may
         change them yet; `replace_unchanged`: only those that it has changed.
         """
-        record = {**dict.fromkeys(self.stored), **fields}
-        news = {n: raw for n, raw in record.items() if raw != self.stored.get(n)}
+        names = {**self.stored, **fields}
+        news = {n: fields.get(n) for n in names if fields.get(n) != self.stored.get(n)}
         if replace_unchanged:
             self.untouch(news)
         self.written({name: news[name] for name in news.keys() - self.touched})

@@ -33,12 +33,10 @@ CLOSED: Final = (
     "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
 )
 _OPEN_INSIDE: Final = (
-    "a task has a block open inside of this block, which ends before it: await the task first, or "
-    "start it after the block. Nothing of this block is saved"
+    "nothing is saved, since a task still has a block open inside of this block: await it first"
 )
 _FAULT_INSIDE: Final = (
-    "a block inside of this block has failed, so that nothing of this block is saved: let the "
-    "exception pass, or catch it inside of the inner block"
+    "nothing is saved, since a block inside of this block has failed: let its exception pass"
 )
 _ATTRIBUTE: Final = "_session_manager_of_request"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
@@ -224,10 +222,6 @@ class SessionManager(Session):
             self._turns.release()
         if isinstance(error, SessionError):
             self._raise(error)
-
-    def is_used_by_job(self) -> bool:
-        """Return whether a job, which may outlive the response, is inside a block."""
-        return self.block is not None and block_around(self) is None
 
     def takes(self) -> list[dict[str, Notice]]:
         """Return the list to add taken notices to; they are put back if the block or response fails."""

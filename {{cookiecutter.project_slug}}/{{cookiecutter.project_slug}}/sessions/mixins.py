@@ -195,10 +195,11 @@ class _Lifecycle(HandlerBase):
             return None
         save: _Save = session.save_in_task
         if self.__failed or status >= 500:
-            if not session.is_used_by_job():
+            block = block_around(session)
+            if block is session.block:  # otherwise a job is inside the block: it may succeed
                 session.discard()
-                if (block := block_around(session)) is not None:
-                    block.fault = ""
+            if block is not None:
+                block.fault = ""
             is_due, save = bool(session.taken), partial(put_back, session, session.taken)
         else:
             is_due = session.unsaved() or session.use_is_due()

@@ -184,7 +184,10 @@ class Session(Dictionary):
 
     def to_write(self) -> dict[str, bytes | None]:
         """Return the changes, with the labels of the notices to store."""
-        return self.changes() | {WAITING + f: each.label for f, each in self.outgoing.items()}
+        changes = self.changes()
+        for field, notice in self.outgoing.items():
+            changes[WAITING + field] = notice.label
+        return changes
 
     def waiting(self) -> dict[str, list[Any]]:
         """Return name and category of the notices that wait, by field, oldest first."""

@@ -363,7 +363,7 @@ async def test_a_block_fails_if_one_inside_of_it_did(
                 jobs = fails(session, store), works(session, store)
                 await asyncio.gather(*jobs, return_exceptions=True)
 
-    with pytest.raises(RuntimeError, match="a block inside of this block has failed"):
+    with pytest.raises(RuntimeError, match="a block inside of this block has failed: let"):
         await catches()
     for name in ("outer", "first", "second"):
         assert await value_of(browser, name) == "absent"
