@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
+from tornado.concurrent import chain_future
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
@@ -249,18 +250,9 @@ class _Lifecycle(HandlerBase):
 def _waiter(task: _Task) -> asyncio.Future[None]:
     """Return a future that a handler may wait for and cancel without cancelling the task."""
     waiter: asyncio.Future[None] = asyncio.Future()
-
-    def hand_on(task: _Task) -> None:
-        if waiter.done():
-            return
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(error)
-            waiter.exception()  # most handlers never wait: do not report it once more
-
-    task.add_done_callback(hand_on)
+    chain_future(task, waiter)
+    # Most handlers never wait: do not report the exception once more.
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
     return waiter
 
 
