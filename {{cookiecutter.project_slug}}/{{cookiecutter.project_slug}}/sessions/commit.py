@@ -6,7 +6,6 @@ Each step of a commit is safe to fail after: what leads to a record is written a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,11 @@ from .record import (
     deliver,
     labels_of,
 )
+from .store import log
 from .trips import log_event, put, refresh
 
 if TYPE_CHECKING:
     from .manager import SessionManager
-
-log = logging.getLogger(__package__)
 
 
 async def modify(

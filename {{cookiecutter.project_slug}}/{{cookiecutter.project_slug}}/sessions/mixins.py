@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -36,7 +35,7 @@ from .handler import (
 from .manager import CLOSED, SessionManager
 from .notification import NotificationManager
 from .record import State
-from .store import Store
+from .store import Store, log
 from .trips import put_back
 
 _HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
@@ -44,8 +43,6 @@ _HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_conne
 
 _Task = asyncio.Task[None]
 _Save = Callable[[], Coroutine[Any, Any, None]]
-
-log = logging.getLogger(__package__)
 
 
 class _Lifecycle(HandlerBase):

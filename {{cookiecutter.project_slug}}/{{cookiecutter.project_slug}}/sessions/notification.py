@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -13,9 +12,8 @@ from .codec import check_text, decode, encode
 from .errors import BadRecord
 from .manager import SessionManager
 from .record import WAITING, Notice, State, new_field
+from .store import log
 from .trips import in_turn, put, put_back, refresh
-
-log = logging.getLogger(__package__)
 
 
 class Message(NamedTuple):

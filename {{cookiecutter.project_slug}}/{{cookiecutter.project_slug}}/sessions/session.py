@@ -167,8 +167,9 @@ class Session(Dictionary):
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
         if self.state is not State.ALIVE or USED not in self._values:
             return False
+        idle_s = self._values.get(IDLE) or self.store.config.idle_timeout
         unnoted_s = abs(self.store.clock() - self._values[USED])  # the clock may be set back
-        return bool(unnoted_s >= min(_NOTED_EVERY_S, self._idle_s() / 100))
+        return bool(unnoted_s >= min(_NOTED_EVERY_S, idle_s / 100))
 
     def discard(self) -> None:
         """Forget what was changed and not saved, because the response or the block has failed."""
@@ -213,12 +214,8 @@ class Session(Dictionary):
         """
         now = self.store.clock()
         # Destroyed while it is saved, it has forgotten when it began.
-        created: float = self._values.get(CREATED, now)
-        left_s = created + self.store.config.absolute_timeout - now
-        return max(1.0, min(self._idle_s(), left_s)) if left_s > 0 else 0
-
-    def _idle_s(self) -> float:
-        return self._values.get(IDLE) or self.store.config.idle_timeout
+        left_s = life_s({CREATED: now, **self._values, USED: now}, self.store.config, now)
+        return max(1.0, left_s) if left_s > 0 else 0
 
     def _moment(self, name: str) -> datetime | None:
         at = self.own(name)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .engines import Changes, Fields
 from .errors import BadRecord, StoreUnavailable
 from .record import Notice, State, deliver, renamed
+from .store import log
 
 if TYPE_CHECKING:
     from .manager import SessionManager
 
 T = TypeVar("T")
-
-log = logging.getLogger(__package__)
 
 
 async def find(
