@@ -1,11 +1,11 @@
-"""An `async with` block of a session: if it fails, its changes are undone and messages put back.
+"""`async with` blocks of a session: one that fails undoes its changes and puts back its messages.
 
-Blocks of several tasks take turns. A block inside another one is part of it.
+Blocks of several tasks take turns. A block inside another one, in tasks that it starts too, is part
+of it: saved with it, or not at all.
 """
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -15,63 +15,59 @@ from .record import Notice, State
 if TYPE_CHECKING:
     from .manager import SessionManager
 
-_innermost: ContextVar[Block | None] = ContextVar("_innermost", default=None)
-"""The innermost block around the running code, of any session. Tasks inherit it."""
+_entered: ContextVar[tuple[Block, ...]] = ContextVar("_entered", default=())
+"""The blocks around the running code, of any session: an outermost block once more for each block
+inside of it. Tasks inherit them, and may outlive them.
+"""
 
 
 class Block:
-    """A block that is open."""
+    """An outermost block."""
 
-    def __init__(self, session: SessionManager, outer: Block | None, turns: asyncio.Lock) -> None:
-        self.session, self.outer = session, outer
-        self.is_open, self.has_failed = True, False
-        self.turns = asyncio.Lock()
-        """Held while a block inside this one is open."""
+    is_open = True
+    open_inside = 0
+    """How many blocks inside of it are open."""
+    fault: str | None = None
+    """Why it saves nothing; "" where the response, which has failed, says so."""
+
+    def __init__(self, session: SessionManager) -> None:
+        self.session = session
         self.taken: list[dict[str, Notice]] = []
         """Notices that were taken in the block, to be put back if it fails."""
-        self.sent: set[str] = set()
-        """Fields of the notices stored while the block is open. Only the outermost block has them."""
-        self._turn = turns
-        self._id, self._state, self._stored = session.id, session.state, session.stored
+        self.is_saved = False
+        """Whether what the request had changed before the block was saved in it."""
+        self._id, self._state = session.id, session.state
         self._changes, self._outgoing = session.changes(), session.outgoing.copy()
-        self._before = _innermost.get()
-        while self._before is not None and not self._before.is_open:
-            self._before = self._before._before
-        _innermost.set(self)
-
-    @staticmethod
-    def of(session: SessionManager) -> Block | None:
-        """Return the innermost open block of `session` around the running code."""
-        block = _innermost.get()
-        while block is not None and not (block.is_open and block.session is session):
-            block = block._before
-        return block
-
-    @staticmethod
-    def fail(session: SessionManager) -> None:
-        """Mark the blocks around the running code as failed, since the response has: save nothing."""
-        block = Block.of(session)
-        while block is not None:
-            block.has_failed = True
-            block = block.outer
 
     def restore(self) -> None:
         """Undo the changes made in the block that were not saved."""
         session = self.session
         if session.state is State.LOST:
             return
-        stored = self._stored if session.state is State.ENDED else session.stored
         session.discard()
-        if session.id == self._id:  # otherwise it has begun, moved or ended since
-            sent = session.block.sent if session.block is not None else set()
-            session.outgoing = {f: each for f, each in self._outgoing.items() if f not in sent}
-            session.state = self._state
-            session.replace(stored)
+        if session.id == self._id and not self.is_saved:
+            session.state, session.outgoing = self._state, self._outgoing
             for name, raw in self._changes.items():
                 session.set_own(name, None if raw is None else decode(raw))
 
-    def close(self) -> None:
-        """Let the next block have its turn."""
-        self.is_open = False
-        _innermost.set(self._before)
-        self._turn.release()
+
+def block_around(session: SessionManager) -> Block | None:
+    """Return the open block of `session` around the running code."""
+    blocks = (each for each in _entered.get() if each.session is session and each.is_open)
+    return next(blocks, None)
+
+
+def enter(block: Block) -> None:
+    _entered.set((*_entered.get(), block))
+
+
+def leave(session: SessionManager) -> tuple[Block, bool]:
+    """Return the block that ends, and whether it is only a part of that block."""
+    entered = list(_entered.get())
+    block = next((each for each in reversed(entered) if each.session is session), session.block)
+    if block is None:
+        raise RuntimeError("this block was entered in another task: `async with` in one task")
+    if block in entered:
+        entered.remove(block)
+        _entered.set(tuple(entered))
+    return block, block in entered

@@ -6,7 +6,6 @@ Each step of a commit is safe to fail after: what leads to a record is written a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,11 @@ from .record import (
     deliver,
     labels_of,
 )
+from .store import log
 from .trips import log_event, put, refresh
 
 if TYPE_CHECKING:
     from .manager import SessionManager
-
-log = logging.getLogger(__package__)
 
 
 async def modify(
@@ -65,13 +63,14 @@ async def modify(
             if await put(session, session.id, {name: raw}, expect={name: old}, theirs=True):
                 return session.get(name, new)
             session.touched.discard(name)
-            if not await refresh(session):
+            if not await refresh(session, session.merge):
                 _drop(session)
                 return new
 
 
 async def commit(session: SessionManager) -> None:
     """Write what has changed. See `SessionManager.save` for what it raises."""
+    block = session.block
     if session.state is State.ENDED and session.id is None:  # destroyed while it began, in vain
         session.state = State.NEW
     match session.state:
@@ -85,6 +84,8 @@ async def commit(session: SessionManager) -> None:
             await _end(session)
         case State.LOST if session.unsaved():
             _drop(session)
+    if block is not None:
+        block.is_saved = True
 
 
 async def _begin(session: SessionManager) -> None:
@@ -142,8 +143,7 @@ async def _move(session: SessionManager) -> None:
     try:
         held = await store.sessions.end(store.key("session", old), MOVED + new)
     except BaseException:  # the next commit does it again, all of it
-        if session.state is not State.ENDED:  # unless it was destroyed meanwhile
-            session.stored, session.outgoing = loaded, {**outgoing, **session.outgoing}
+        session.stored, session.outgoing = loaded, {**outgoing, **session.outgoing}
         raise
     # What others have stored under the old id since this request loaded it.
     names = {name for name, _ in held.items() ^ loaded.items()} - {*changes, USED}
@@ -177,7 +177,7 @@ async def _end(session: SessionManager) -> None:
     store, old = session.store, session.id
     held = await store.sessions.end(store.key("session", old), ENDED)
     log_event(session, "destroyed", old)
-    session.id, session.state = None, State.NEW
+    session.id, session.state, session.stored, session.version = None, State.NEW, {}, None
     session.sets_cookie, session.clears_cookie = False, True
     labels = labels_of(held)
     try:
@@ -232,24 +232,23 @@ async def _store(
     """
     if create or session.use_is_due():
         fields = {**fields, USED: encode(session.store.clock())}
-    if session.owner is not None and {OWNER, USED} & fields.keys():
+    if (owner := session.own(OWNER)) is not None and (OWNER in fields or USED in fields):
         # In use, too, as the store may have evicted the list.
-        request, since, now = session.request, session.own(OWNER)[2], session.store.clock()
+        (user_id, handle, since), request = owner, session.request
         agent, address = request.headers.get("User-Agent", "")[:300], request.remote_ip or ""
-        entry = Entry(session.handle, agent, address, since, now, now + session.ttl_s())
-        await enlist(session.store, session.owner, session_id, entry, prune=OWNER in fields)
+        now = session.store.clock()
+        entry = Entry(handle, agent, address, since, now, now + session.ttl_s())
+        await enlist(session.store, user_id, session_id, entry, prune=OWNER in fields)
     labels = labels_of(fields)
-    outgoing = {f: notice.value for f, notice in session.outgoing.items() if f in labels}
+    outgoing = {f: session.outgoing[f].value for f in labels if f in session.outgoing}
     if outgoing or (not create and labels_of(session.stored)):  # all live as long as the session
         await _write_notices(session, session_id, outgoing)
     if not await put(session, session_id, fields, create=create):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
-    if session.block is not None:
-        session.block.sent.update(outgoing)
-    if gone := {field: None for field, label in labels.items() if label is None}:
-        # Last, as a record that is refused keeps what it had.
+    gone = {field: None for field in labels if labels[field] is None}
+    if gone:  # last, as a record that is refused keeps what it had
         await _write_notices(session, session_id, gone)
     return True
 

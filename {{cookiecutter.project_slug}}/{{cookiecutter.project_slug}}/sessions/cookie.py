@@ -68,9 +68,12 @@ class CookieSigner:
         """
         if not header or self._name not in header:
             return []
-        parts = (part.partition("=") for part in header.split(";"))
-        sent = [value.strip().strip('"') for name, _, value in parts if name.strip() == self._name]
-        tokens = map(self._token, list(dict.fromkeys(sent))[:_MOST_COOKIES])
+        sent: dict[str, None] = {}
+        for part in header.split(";"):
+            name, _, value = part.partition("=")
+            if name.strip() == self._name:
+                sent[value.strip().strip('"')] = None
+        tokens = map(self._token, list(sent)[:_MOST_COOKIES])
         return [token for token in tokens if token is not None][:_MOST_TOKENS]
 
     def _verify(self, value: str) -> str | None:

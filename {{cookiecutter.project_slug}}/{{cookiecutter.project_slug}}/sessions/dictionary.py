@@ -127,9 +127,10 @@ class Dictionary(MutableMapping[str, Any]):
     def set_own(self, name: str, value: object) -> None:
         """Set one of our own fields; None removes it."""
         self.touched.add(name)
-        self._values[name] = value
         if value is None:
-            del self._values[name]
+            self._values.pop(name, None)
+        else:
+            self._values[name] = value
 
     def replace(self, fields: dict[str, bytes]) -> None:
         """Take over what was loaded. Raises `BadRecord`, and changes nothing, if it is not ours."""
@@ -152,6 +153,16 @@ class Dictionary(MutableMapping[str, Any]):
                 changes[name] = raw
         return changes
 
+    def merge(self, fields: dict[str, bytes], *, replace_unchanged: bool = False) -> None:
+        """Take over what others have stored. Values that were handed out stay, since the handler may
+        change them yet; `replace_unchanged`: only those that it has changed.
+        """
+        names = {**self.stored, **fields}
+        news = {n: fields.get(n) for n in names if fields.get(n) != self.stored.get(n)}
+        if replace_unchanged:
+            self.untouch(news)
+        self.written({name: news[name] for name in news.keys() - self.touched})
+
     def untouch(self, news: Changes) -> None:
         """Treat values that were handed out, but not changed, as untouched if `news` differs."""
         changed = self.changes().keys()
@@ -159,14 +170,13 @@ class Dictionary(MutableMapping[str, Any]):
 
     def written(self, changes: Changes) -> None:
         """Note that the store now holds `changes`, those of others included."""
-        if self.state is State.ENDED:  # destroyed meanwhile, it is empty and stays so
-            return
+        is_empty = self.state is State.ENDED  # destroyed meanwhile, it stays so
         for name, raw in changes.items():
             if raw is None:
                 self.stored.pop(name, None)
             else:
                 self.stored[name] = raw
-            if name not in self.touched:
+            if name not in self.touched and not is_empty:
                 self._values.pop(name, None)
                 if raw is not None:
                     self._values[name] = decode(raw)

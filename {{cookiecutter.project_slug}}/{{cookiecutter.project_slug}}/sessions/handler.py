@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httputil import HTTPHeaders
@@ -57,7 +56,7 @@ def refuses(handler: RequestHandler, chunk: object) -> bool:
     """Return whether `finish(chunk)` would raise."""
     has_content = chunk is not None or bool(handler._write_buffer)
     return handler._finished or (
-        has_content and handler._should_not_send_content(handler.get_status())
+        has_content and handler._should_not_send_content(handler._status_code)
     )
 
 
@@ -79,25 +78,35 @@ def set_finished(handler: RequestHandler, finished: bool) -> None:
 def hold(handler: RequestHandler) -> Held:
     """Put the response aside, so that the handler cannot change it any more."""
     held = {name: getattr(handler, name) for name in _RESPONSE}
-    held["_new_cookie"] = getattr(handler, "_new_cookie", None) or SimpleCookie()
+    if hasattr(handler, "_new_cookie"):
+        held["_new_cookie"] = handler._new_cookie
+        del handler._new_cookie
     handler._headers, handler._headers_written = HTTPHeaders(), True
-    handler._new_cookie = SimpleCookie()
     return held
 
 
 def release(handler: RequestHandler, held: Held | None) -> None:
-    for name, value in (held or {}).items():
+    if held is None:
+        return
+    if hasattr(handler, "_new_cookie"):
+        del handler._new_cookie
+    for name, value in held.items():
         setattr(handler, name, value)
 
 
-def headers_written(handler: RequestHandler, held: Held | None = None) -> bool:
-    return bool(handler._headers_written if held is None else held["_headers_written"])
+def headers_written(handler: RequestHandler) -> bool:
+    return handler._headers_written
 
 
 def when_it_leaves(handler: RequestHandler, set_headers: Callable[[HTTPHeaders], object]) -> None:
     """Call `set_headers` at the moment the response leaves, so that nothing can undo it."""
     # Tornado sets the list before prepare(); a handler that a test makes by hand has none.
     getattr(handler, "_transforms", []).append(_LastHeaders(set_headers))
+
+
+def ask_to_retry(handler: RequestHandler, after_s: int) -> None:
+    """Let the response tell the client when to come back, whatever its error page does."""
+    when_it_leaves(handler, lambda sent: sent.setdefault("Retry-After", str(after_s)))
 
 
 class _LastHeaders(OutputTransform):

@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, NoReturn, Self
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import Finish, HTTPError, RequestHandler
 
-from .block import Block
+from .block import Block, block_around, enter, leave
 from .commit import commit, modify
 from .cookie import id_of
 from .errors import SessionError, StoreUnavailable
-from .handler import Held, headers_written, is_finished, is_over, when_it_leaves
+from .handler import (
+    Held,
+    ask_to_retry,
+    headers_written,
+    is_finished,
+    is_over,
+    when_it_leaves,
+)
 from .record import Notice, State
 from .session import Session
 from .store import Store
@@ -24,6 +31,12 @@ from .trips import find, in_turn, put_back, refresh
 CLOSED: Final = (
     "the response has been given: what the session changes now would be lost. Change it before "
     "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
+)
+_OPEN_INSIDE: Final = (
+    "nothing is saved, since a task still has a block open inside of this block: await it first"
+)
+_FAULT_INSIDE: Final = (
+    "nothing is saved, since a block inside of this block has failed: let its exception pass"
 )
 _ATTRIBUTE: Final = "_session_manager_of_request"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
@@ -44,6 +57,16 @@ class SessionManager(Session):
     In a job that goes on with a session after the response, the same block loads it again.
     """
 
+    varies = False
+    """Whether the response depends on the session."""
+    has_left = False
+    """Whether the response's headers were sent: no cookie can be set any more."""
+    held: Held | None = None
+    """The response, while it waits for the store."""
+    leaves: asyncio.Future[None] | None = None
+    """Set when a response that was held is handed to Tornado."""
+    block: Block | None = None
+    """The outermost `async with` block that is open."""
     _is_stale = False
     """Whether the request came with the cookie of a session that has expired."""
 
@@ -65,12 +88,6 @@ class SessionManager(Session):
         self._is_plain = not self._has_mixins
         """True while a handler without the mixins serves the request; False in a job."""
         self.varies = self._is_plain
-        """Whether the response depends on the session."""
-        self.held: Held | None = None
-        self.leaves: asyncio.Future[None] | None = None
-        """Set when a response that was held is handed to Tornado."""
-        self.block: Block | None = None
-        """The outermost `async with` block that is open."""
 
     async def modify(
         self, name: str, function: Callable[[Any], object], default: object = None
@@ -102,10 +119,7 @@ class SessionManager(Session):
         """
         self.check_loaded()
         async with self.saving:
-            if self.id is None or self.state is State.ENDED:
-                self.forget()
-            else:
-                await refresh(self, keep=False)
+            await refresh(self, self.replace)
         if touch and self.use_is_due():
             await self.save()
 
@@ -121,12 +135,13 @@ class SessionManager(Session):
         if self.state is not None:
             return
         if (handler := self._handler()) is not None:
+            self.has_left = headers_written(handler)
             when_it_leaves(handler, self.set_headers)
         lost = False
         tokens = self.store.signer.tokens("; ".join(self.request.headers.get_list("Cookie")))
         for token in tokens:
             try:
-                found = await find(self, id_of(token))
+                found = await find(self, id_of(token), self.replace)
             except StoreUnavailable as error:
                 self.unloaded = f": {error}"
                 raise
@@ -140,22 +155,18 @@ class SessionManager(Session):
         self._is_stale = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
-        while True:
-            outer = Block.of(self)
-            turns = self._turns if outer is None else outer.turns
-            await turns.acquire()
-            if outer is None or outer.is_open:
-                break
-            turns.release()
-        try:
-            if outer is None:
+        if (block := block_around(self)) is not None:
+            block.open_inside += 1
+        else:
+            await self._turns.acquire()
+            try:
                 await self._open()
-            block = Block(self, outer, turns)
-        except BaseException as fault:
-            turns.release()
-            self._raise(fault)
-        if outer is None:
-            self.block = block
+                async with self.saving:
+                    self.block = block = Block(self)
+            except BaseException as fault:
+                self._turns.release()
+                self._raise(fault)
+        enter(block)
         return self
 
     async def _open(self) -> None:
@@ -169,42 +180,34 @@ class SessionManager(Session):
             self.closed = ""
         elif self.state is State.ALIVE and is_answered:
             async with self.saving:  # a WebSocket, which may have been open for hours
-                await refresh(self, untouch=True)
+                await refresh(self, partial(self.merge, replace_unchanged=True))
         else:
             await self.load()
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
-        handler, status = self._handler(), 200
-        is_answered = is_over(handler)
-        if (block := Block.of(self) or self.block) is None:
-            raise RuntimeError("this block was entered in another task: `async with` in one task")
-        is_too_early = block.turns.locked()
+        block, is_inside = leave(self)
+        if is_inside:
+            block.open_inside -= 1
+            if _is_failure(error):
+                block.fault = _FAULT_INSIDE
+            return
         block.is_open = False  # a block that is entered from now on is not inside it
-        if block.has_failed or is_too_early:
-            status = 500
-        elif isinstance(error, HTTPError):
-            status = error.status_code
-        elif not isinstance(error, Finish | None):
-            status = 500
-        elif self._is_plain and handler is not None and is_answered:
-            status = handler.get_status()
+        handler = self._handler()
+        is_answered = is_over(handler)
+        status = handler.get_status() if self._is_plain and handler and is_answered else 200
+        fault = _OPEN_INSIDE if block.open_inside else block.fault
         try:
-            if status >= 500:
+            if fault is not None or _is_failure(error) or status >= 500:
                 block.restore()
                 await put_back(self, block.taken)
-                if is_too_early and error is None:
-                    raise RuntimeError(
-                        "a task has a block open inside of this block, which ends before it: "
-                        "await the task first, or start it after the block"
-                    )
+                if fault and error is None:
+                    raise RuntimeError(fault)
             elif self._is_plain and is_answered and self.unsaved():
                 raise RuntimeError(
                     "the response has left before the session was saved: call redirect() or "
                     "finish() after the `async with` block, or use SessionMixin"
                 )
-            elif block.outer is not None:
-                block.outer.taken += block.taken  # the outer block saves, or fails
             else:
                 await self.save()
                 if handler is not None and not is_finished(handler):
@@ -213,21 +216,16 @@ class SessionManager(Session):
             await put_back(self, block.taken)
             self._raise(fault)
         finally:
-            if block is self.block:
-                self.block = None
-                if self._is_plain or is_answered:
-                    self.close(CLOSED)
-            block.close()
+            self.block = None
+            if self._is_plain or is_answered:
+                self.close(CLOSED)
+            self._turns.release()
         if isinstance(error, SessionError):
             self._raise(error)
 
-    def is_used_by_job(self) -> bool:
-        """Return whether a job, which may outlive the response, is inside a block."""
-        return self.block is not None and Block.of(self) is None
-
     def takes(self) -> list[dict[str, Notice]]:
         """Return the list to add taken notices to; they are put back if the block or response fails."""
-        if (block := Block.of(self)) is not None:
+        if (block := block_around(self)) is not None:
             return block.taken
         handler = self._handler()
         is_given = handler is None or (is_finished(handler) and self.held is None)
@@ -239,8 +237,7 @@ class SessionManager(Session):
         return waits and self.request.method in _READING
 
     def can_set_cookie(self) -> bool:
-        handler = self._handler()
-        return handler is not None and not headers_written(handler, self.held)
+        return not self.has_left and self._handler() is not None
 
     def check_writable(self) -> None:
         self.check_open()
@@ -257,22 +254,23 @@ class SessionManager(Session):
 
     def set_headers(self, headers: HTTPHeaders) -> None:
         """Put into the response's `headers` what the browser and caches must learn."""
-        handler, cookie = self._handler(), self.store.config.cookie
-        if handler is None:
-            return
-        if self.sets_cookie:
-            value, expires = self.store.signer.sign(self.token), self.cookie_expires()
-            handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
-        elif self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S):
-            handler.clear_cookie(cookie.name, **cookie.attributes)
-            self.clears_cookie = True
-        if self.sets_cookie or self.clears_cookie:
+        self.has_left = True
+        clears = self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S)
+        if (self.sets_cookie or clears) and (handler := self._handler()) is not None:
+            cookie = self.store.config.cookie
+            if self.sets_cookie:
+                value, expires = self.store.signer.sign(self.token), self.cookie_expires()
+                handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
+            else:
+                handler.clear_cookie(cookie.name, **cookie.attributes)
             # A cache that kept this response would hand the visitor's session to others.
             headers["Cache-Control"] = "no-store"
-        self.sets_cookie = self.clears_cookie = False
-        vary = headers.get("Vary", "")
-        if self.varies and not {"*", "cookie"} & set(vary.lower().replace(" ", "").split(",")):
-            headers["Vary"] = f"{vary}, Cookie" if vary else "Cookie"
+        if self.varies:
+            vary = headers.get("Vary", "")
+            if not vary:
+                headers["Vary"] = "Cookie"
+            elif not {"*", "cookie"} & set(vary.lower().replace(" ", "").split(",")):
+                headers["Vary"] = f"{vary}, Cookie"
 
     @cached_property
     def _turns(self) -> asyncio.Lock:
@@ -284,11 +282,12 @@ class SessionManager(Session):
         if not self._is_plain or not isinstance(fault, SessionError):
             raise fault
         if isinstance(fault, StoreUnavailable) and (handler := self._handler()) is not None:
-            ask_to_retry(handler, fault)
+            ask_to_retry(handler, fault.retry_after_s)
         raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
 
 
-def ask_to_retry(handler: RequestHandler, error: StoreUnavailable) -> None:
-    """Let the response tell the client when to come back, whatever its error page does."""
-    after_s = str(error.retry_after_s)
-    when_it_leaves(handler, lambda sent: sent.setdefault("Retry-After", after_s))
+def _is_failure(error: BaseException | None) -> bool:
+    """Return whether Tornado answers it with a 5xx."""
+    if isinstance(error, HTTPError):
+        return error.status_code >= 500
+    return not isinstance(error, Finish | None)

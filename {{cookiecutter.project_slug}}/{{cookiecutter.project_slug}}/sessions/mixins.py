@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
+from tornado.concurrent import chain_future
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from .block import Block
+from .block import block_around
 from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
     WEBSOCKET_OPENS,
     HandlerBase,
+    ask_to_retry,
     end_body,
     fail,
     guard_body,
@@ -31,10 +32,10 @@ from .handler import (
     release,
     set_finished,
 )
-from .manager import CLOSED, SessionManager, ask_to_retry
+from .manager import CLOSED, SessionManager
 from .notification import NotificationManager
 from .record import State
-from .store import Store
+from .store import Store, log
 from .trips import put_back
 
 _HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
@@ -42,8 +43,6 @@ _HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_conne
 
 _Task = asyncio.Task[None]
 _Save = Callable[[], Coroutine[Any, Any, None]]
-
-log = logging.getLogger(__package__)
 
 
 class _Lifecycle(HandlerBase):
@@ -82,33 +81,34 @@ class _Lifecycle(HandlerBase):
         2xx to 4xx responses save what the handler changed. A response that has failed (5xx, or an
         exception after the first flush) drops it, and puts back the notifications it took.
         """
-        if refuses(self, chunk):
-            return super().finish(chunk)  # which raises
+        session = self.__session()
+        if session is None or refuses(self, chunk):
+            return super().finish(chunk)
         if chunk is not None:
             self.write(chunk)
-        session = self.__session()
-        save = None if session is None else self.__save_method(session)
-        if session is not None and session.block is None and self.get_status() != WEBSOCKET_OPENS:
+        flushing = self.__waiting if session.held is not None else None
+        save = self.__save_method(session)
+        if session.block is None and self.get_status() != WEBSOCKET_OPENS:
             session.close(CLOSED)  # if a block is open, its end closes the session
-        if session is None or save is None:
+        if save is None and flushing is None:
             sent = super().finish()
-            if session is not None:
-                session.taken.clear()  # they were shown
+            session.taken.clear()  # they were shown
             return sent
         session.held = session.held or hold(self)
         set_finished(self, True)
         session.leaves = end_body(self)
-        return self.__start(self.__save_and_finish(session, save))
+        return self.__start(self.__save_and_finish(session, save, flushing))
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
-        session, save = self.__session(), None
-        if session is not None and session.held is not None and self.__waiting is not None:
-            return _after(self.__waiting)
-        if session is not None and not headers_written(self) and not include_footers:
-            save = self.__save_method(session)
-        if session is None or save is None:
+        session = None if include_footers else self.__session()
+        if session is None:
             return super().flush(include_footers)
+        if session.held is not None and self.__waiting is not None:
+            return _waiter(self.__waiting)
+        save = None if headers_written(self) else self.__save_method(session)
+        if save is None:
+            return super().flush()
         session.held = hold(self)
         return self.__start(self.__save_and_flush(session, save))
 
@@ -133,7 +133,7 @@ class _Lifecycle(HandlerBase):
         if headers_written(self) and not is_finished(self):
             self.__failed = True  # Tornado can only cut the response short
         if isinstance(error, StoreUnavailable):
-            ask_to_retry(self, error)
+            ask_to_retry(self, error.retry_after_s)
         super().send_error(status_code, **kwargs)
 
     def _session_manager_fault(self, error: BaseException) -> BaseException:
@@ -172,55 +172,50 @@ class _Lifecycle(HandlerBase):
 
     def _session_manager_in_use(self) -> SessionManager:
         session = self._session_manager_of_request
-        if session is None:  # an empty one is false
+        if session is None or session.state is None:
             session = SessionManager(self)
-        session.varies = True
-        if session.state is None and (is_finished(self) or self.__answers_error):
+            if not is_finished(self) and not self.__answers_error:
+                session.check_loaded()
             # Error pages and logs of a request that never had its session find nobody's, empty.
             session.state, session.closed = State.NEW, "the session of this request was not loaded"
-        session.check_loaded()
+        session.varies = True
         return session
 
     def __save_method(self, session: SessionManager) -> _Save | None:
         """Return what must be awaited before the response may leave; None: nothing."""
-        if session.held is not None and (flushing := self.__waiting) is not None:
-            if self.__failed and not session.is_used_by_job():
-                session.discard()
-            session.unsaved()  # raises for a value that cannot be kept
-            return lambda: self.__save_after(flushing, session)
         status = self.get_status()
+        if status == WEBSOCKET_OPENS:
+            if session.unsaved():
+                raise RuntimeError(
+                    "a WebSocket cannot wait for its session to be saved when it opens: "
+                    "`await self.session.save()` in prepare()"
+                )
+            return None
+        save: _Save = session.save_in_task
         if self.__failed or status >= 500:
-            if not session.is_used_by_job():
+            block = block_around(session)
+            if block is session.block:  # otherwise a job is inside the block: it may succeed
                 session.discard()
-                Block.fail(session)
-            is_taking = session.saving.locked()
-            return partial(put_back, session, session.taken) if session.taken or is_taking else None
-        if status != WEBSOCKET_OPENS:
-            # A save that is under way may not know yet what was deleted since.
-            saves = session.unsaved() or session.use_is_due() or session.saving.locked()
-            return session.save_in_task if saves else None
-        if session.unsaved():
-            raise RuntimeError(
-                "a WebSocket cannot wait for its session to be saved when it opens: "
-                "`await self.session.save()` in prepare()"
-            )
-        return None
+            if block is not None:
+                block.fault = ""
+            is_due, save = bool(session.taken), partial(put_back, session, session.taken)
+        else:
+            is_due = session.unsaved() or session.use_is_due()
+        # A save that is under way may not know yet what was deleted or taken since.
+        return save if is_due or session.saving.locked() else None
 
-    async def __save_after(self, flushing: _Task, session: SessionManager) -> None:
-        with contextlib.suppress(StreamClosedError):
-            await flushing
-        if (save := self.__save_method(session)) is not None:
-            await save()
-
-    async def __save_and_finish(self, session: SessionManager, save: _Save) -> None:
+    async def __save_and_finish(
+        self, session: SessionManager, save: _Save | None, flushing: _Task | None
+    ) -> None:
         sent, leaves = None, session.leaves
         try:
             try:
-                await save()
-            except Exception:
-                self.__failed = True
-                session.closed = ""  # an error page may use it, and changes nothing
-                raise
+                if flushing is not None:
+                    with contextlib.suppress(StreamClosedError):
+                        await flushing
+                    save = self.__save_method(session)
+                if save is not None:
+                    await save()
             finally:
                 release(self, session.held)
                 session.held = None
@@ -228,6 +223,7 @@ class _Lifecycle(HandlerBase):
             sent = super().finish()
             session.taken.clear()
         except Exception as error:
+            self.__failed, session.closed = True, ""  # an error page may use it: nothing is saved
             fail(self, error)
         finally:
             if leaves is not None and not leaves.done():
@@ -245,7 +241,16 @@ class _Lifecycle(HandlerBase):
 
     def __start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         self.__waiting = asyncio.create_task(work)
-        return _after(self.__waiting)
+        return _waiter(self.__waiting)
+
+
+def _waiter(task: _Task) -> asyncio.Future[None]:
+    """Return a future that a handler may wait for and cancel without cancelling the task."""
+    waiter: asyncio.Future[None] = asyncio.Future()
+    chain_future(task, waiter)
+    # Most handlers never wait: do not report the exception once more.
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return waiter
 
 
 class SessionMixin(_Lifecycle):
@@ -273,21 +278,3 @@ async def _save_at_close(session: SessionManager) -> None:
             await session.save()
     except Exception:
         log.exception("what a WebSocket changed before it closed was not saved")
-
-
-def _after(task: asyncio.Task[None]) -> asyncio.Future[None]:
-    """Return a future that a handler may wait for and cancel without cancelling the task."""
-    waiter: asyncio.Future[None] = asyncio.Future()
-
-    def hand_on(task: asyncio.Task[None]) -> None:
-        if waiter.done():
-            return
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(error)
-            waiter.exception()  # most handlers never wait: do not report it once more
-
-    task.add_done_callback(hand_on)
-    return waiter

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -13,9 +12,8 @@ from .codec import check_text, decode, encode
 from .errors import BadRecord
 from .manager import SessionManager
 from .record import WAITING, Notice, State, new_field
+from .store import log
 from .trips import in_turn, put, put_back, refresh
-
-log = logging.getLogger(__package__)
 
 
 class Message(NamedTuple):
@@ -87,7 +85,8 @@ class NotificationManager:
         """Return all queued messages, or those of one category, and leave them. Oldest first."""
         session = self._session
         async with session.saving:
-            labels = await self._labels(None, category)
+            await self._refresh()
+        labels = self._labels(None, category)
         values = {field: notice.value for field, notice in session.outgoing.items()}
         if session.id is not None and labels.keys() - values.keys():
             key = session.store.key("notice", session.id)
@@ -104,22 +103,27 @@ class NotificationManager:
         label = encode([name, category])
         session.outgoing[new_field(session.store.clock())] = Notice(label, raw)
 
-    async def _labels(self, name: str | None, category: str | None) -> dict[str, list[Any]]:
+    def _labels(self, name: str | None, category: str | None) -> dict[str, list[Any]]:
         """Return the labels of what waits under `name` (None: messages) by field, oldest first."""
+        return {
+            field: label
+            for field, label in self._session.waiting().items()
+            if label[0] == name and category in (None, label[1])
+        }
+
+    async def _refresh(self) -> None:
+        """See what has come since the response left."""
         session = self._session
         session.check_loaded()
         if session.state is State.ALIVE and not session.can_set_cookie():
-            await refresh(session)  # the response has left, and more may have come since
-        return {
-            field: label
-            for field, label in session.waiting().items()
-            if label[0] == name and category in (None, label[1])
-        }
+            await refresh(session, session.merge)
 
     async def _take(self, name: str | None, category: str | None = None) -> list[Message]:
         """Remove notices, and return those that nobody else has taken."""
         session = self._session
         session.check_loaded()
+        if session.can_set_cookie() and not self._labels(name, category):
+            return []  # as on most pages
         taken: dict[str, Notice] = {}
         try:
             return await in_turn(session, self._remove(name, category, taken))
@@ -131,7 +135,8 @@ class NotificationManager:
         self, name: str | None, category: str | None, taken: dict[str, Notice]
     ) -> list[Message]:
         """Remove notices and return them. Adds those that were in the store to `taken`."""
-        session, labels = self._session, await self._labels(name, category)
+        await self._refresh()
+        session, labels = self._session, self._labels(name, category)
         found = {f: session.outgoing.pop(f).value for f in labels if f in session.outgoing}
         old = {f: encode(label) for f, label in labels.items() if f not in found}
         if old and session.id is not None:

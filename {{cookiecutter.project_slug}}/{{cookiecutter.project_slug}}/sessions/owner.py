@@ -20,7 +20,7 @@ from .codec import check_text, decode_fields, encode
 from .dictionary import Dictionary
 from .errors import BadRecord
 from .owner_list import Entry, entries_of, owner_key, write_list
-from .record import ENDED, MOVED, USED, Notice, check_owner, deliver, is_owned, new_field
+from .record import ENDED, USED, Notice, check_owner, deliver, follow, is_owned, new_field
 from .session import Session
 from .store import Store, log
 
@@ -131,14 +131,9 @@ class Owner:
 
     async def _end_one(self, session_id: str) -> bool:
         store = self._store
-        for _ in range(10):
-            key = store.key("session", session_id)
-            if await store.sessions.end(key, ENDED):
-                log.info("session %s: destroyed from elsewhere", store.alias(session_id))
-                return True
-            snapshot = await store.sessions.load(key)
-            if snapshot is None or not (snapshot.ended or "").startswith(MOVED):
-                break
-            # It moved after we had read the list.
-            session_id = str(snapshot.ended).removeprefix(MOVED)
-        return False
+        while not await store.sessions.end(store.key("session", session_id), ENDED):
+            if (moved := await follow(store, session_id)) is None:
+                return False
+            session_id, _ = moved  # after we had read the list
+        log.info("session %s: destroyed from elsewhere", store.alias(session_id))
+        return True

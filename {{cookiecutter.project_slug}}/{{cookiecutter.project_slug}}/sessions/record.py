@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from .codec import decode_fields, encode
 from .config import SessionConfig
+from .engines import Snapshot
 from .errors import BadRecord
 from .store import Store
 
@@ -28,7 +29,7 @@ PERSISTENT: Final = ":persistent"
 """Whether the cookie outlives the browser; absent: as the application's settings say."""
 OWNER: Final = ":owner"
 """The user it belongs to, its handle on the user's list, and since when."""
-BEGIN_NOTHING: Final = {CREATED, IDLE, PERSISTENT}
+BEGIN_NOTHING: Final = frozenset({CREATED, IDLE, PERSISTENT})
 """Those of our own fields that alone do not begin a session."""
 WAITING: Final = ":waiting:"
 """Begins the fields with the labels of waiting notices; the notice's own field follows."""
@@ -103,6 +104,18 @@ def check_owner(what: str, user_id: object) -> None:
     encode(user_id, what)
 
 
+async def follow(store: Store, session_id: str) -> tuple[str, Snapshot] | None:
+    """Return the id that a session has by now, and its record; None if it has ended."""
+    for _ in range(10):  # a session that moves faster is not a person's
+        snapshot = await store.sessions.load(store.key("session", session_id))
+        if snapshot is None or snapshot.ended is None:
+            return snapshot and (session_id, snapshot)
+        if not snapshot.ended.startswith(MOVED):
+            break
+        session_id = snapshot.ended.removeprefix(MOVED)
+    return None
+
+
 async def deliver(
     store: Store,
     session_id: str,
@@ -117,27 +130,21 @@ async def deliver(
     """
     labels = {WAITING + field: notice.label for field, notice in notices.items()}
     unread = {field: each.value for field, each in notices.items() if each.value is not None}
-    for _ in range(10):  # a session that moves faster is not a person's
-        key = store.key("session", session_id)
-        snapshot = await store.sessions.load(key)
-        if snapshot is not None and (snapshot.ended or "").startswith(MOVED):
-            session_id = str(snapshot.ended).removeprefix(MOVED)
-            continue
-        if snapshot is None or snapshot.ended is not None:
-            return False
+    while (found := await follow(store, session_id)) is not None:  # again if it moves meanwhile
+        session_id, snapshot = found
         try:
             values = decode_fields(snapshot.fields)
         except BadRecord:
             return False
-        if owner is not None and not is_owned(values, owner):
-            return False
-        if (ttl := life_s(values, store.config, store.clock())) <= 0:
+        ttl = life_s(values, store.config, store.clock())
+        if ttl <= 0 or (owner is not None and not is_owned(values, owner)):
             return False
         # The values first: whoever finds a label must find its value.
         if unread:
             box = store.key("notice", session_id)
             await store.notifications.write(box, unread, ttl, create=True)
-        fields, seen = {**(changes or {}), **labels}, snapshot.version
-        if await store.sessions.write(key, fields, ttl, create=False, seen=seen) is not None:
+        key, fields = store.key("session", session_id), {**(changes or {}), **labels}
+        written = await store.sessions.write(key, fields, ttl, create=False, seen=snapshot.version)
+        if written is not None:
             return True
     return False

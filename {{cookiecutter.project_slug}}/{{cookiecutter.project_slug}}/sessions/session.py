@@ -150,18 +150,18 @@ class Session(Dictionary):
         begins = self.state is State.NEW and self.saving.locked()
         if begins or self.state in (State.ALIVE, State.MOVED):
             self.state = State.ENDED
-        self.forget()
+        self._values, self.touched = {}, set()
 
     # For the package itself
 
     def unsaved(self) -> bool:
         """Whether something was changed. Raises `TypeError` for a value that cannot be kept."""
-        if self.state in (State.MOVED, State.ENDED):
+        is_changed = bool(self.touched and self.changes())
+        if self.outgoing or self.state in (State.MOVED, State.ENDED):
             return True
-        changes = bool(self.changes())
-        if self.state is not State.ALIVE:
-            changes = bool(self._values.keys() - BEGIN_NOTHING)
-        return changes or bool(self.outgoing)
+        if self.state is State.ALIVE:
+            return is_changed
+        return not BEGIN_NOTHING.issuperset(self._values)
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
@@ -172,7 +172,7 @@ class Session(Dictionary):
         return bool(unnoted_s >= min(_NOTED_EVERY_S, idle_s / 100))
 
     def discard(self) -> None:
-        """Forget what was changed and not saved, because the response has failed."""
+        """Forget what was changed and not saved, because the response or the block has failed."""
         if self.state in (State.MOVED, State.ENDED):
             self.state = State.ALIVE
         self.outgoing = {}
@@ -185,7 +185,10 @@ class Session(Dictionary):
 
     def to_write(self) -> dict[str, bytes | None]:
         """Return the changes, with the labels of the notices to store."""
-        return self.changes() | {WAITING + f: each.label for f, each in self.outgoing.items()}
+        changes = self.changes()
+        for field, notice in self.outgoing.items():
+            changes[WAITING + field] = notice.label
+        return changes
 
     def waiting(self) -> dict[str, list[Any]]:
         """Return name and category of the notices that wait, by field, oldest first."""
@@ -205,18 +208,14 @@ class Session(Dictionary):
         """Return for how many seconds the record lives without use; 0 or less: it is over."""
         return life_s(self._values, self.store.config, self.store.clock())
 
-    def is_over(self) -> bool:
-        """Whether it has reached `absolute_timeout`, however much it is used."""
-        created = self._values.get(CREATED)
-        limit_s = self.store.config.absolute_timeout
-        return created is not None and bool(self.store.clock() >= created + limit_s)
-
     def ttl_s(self) -> float:
-        """Return for how many seconds a record that is written now lives without use."""
-        now, config, values = self.store.clock(), self.store.config, self._values
+        """Return for how many seconds a record that is written now lives without use; 0: it has
+        reached `absolute_timeout`, however much it is used.
+        """
+        now = self.store.clock()
         # Destroyed while it is saved, it has forgotten when it began.
-        left_s: float = values.get(CREATED, now) + config.absolute_timeout - now
-        return max(1.0, min(values.get(IDLE) or config.idle_timeout, left_s))
+        left_s = life_s({CREATED: now, **self._values, USED: now}, self.store.config, now)
+        return max(1.0, left_s) if left_s > 0 else 0
 
     def _moment(self, name: str) -> datetime | None:
         at = self.own(name)

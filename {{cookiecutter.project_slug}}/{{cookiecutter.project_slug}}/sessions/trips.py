@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .engines import Changes
+from .engines import Changes, Fields
 from .errors import BadRecord, StoreUnavailable
 from .record import Notice, State, deliver, renamed
+from .store import log
 
 if TYPE_CHECKING:
     from .manager import SessionManager
 
 T = TypeVar("T")
 
-log = logging.getLogger(__package__)
-
 
 async def find(
-    session: SessionManager, session_id: str, *, keep: bool = False, untouch: bool = False
+    session: SessionManager, session_id: str, take: Callable[[Fields], None]
 ) -> State | None:
-    """Load the record: ALIVE; LOST if it has ended or moved within a minute; None: none.
-
-    `keep`: update only the values that were not handed out; with `untouch`, also those that were
-    handed out and have not changed.
+    """Load the record, and let the session `take` its fields. Returns ALIVE; LOST if it has ended or
+    moved within a minute; None if there is none.
     """
     store, key = session.store, session.store.key("session", session_id)
     snapshot = await store.sessions.load(key)
@@ -33,21 +30,13 @@ async def find(
         log_event(session, "unknown id", session_id, logging.WARNING)
         return None
     if snapshot.ended is not None:
-        log_event(
-            session, f"came with an id that has {snapshot.ended.partition(' ')[0]}", session_id
-        )
+        ended = snapshot.ended.partition(" ")[0]
+        log_event(session, f"came with an id that has {ended}", session_id)
         return State.LOST
     if session.state is State.ENDED:  # destroyed meanwhile
         return State.ALIVE
     try:
-        if keep:  # the handler holds what was handed out, and may change it
-            record = {**dict.fromkeys(session.stored), **snapshot.fields}
-            news = {n: raw for n, raw in record.items() if raw != session.stored.get(n)}
-            if untouch:
-                session.untouch(news)
-            session.written({name: news[name] for name in news.keys() - session.touched})
-        else:
-            session.replace(snapshot.fields)
+        take(snapshot.fields)
         if session.life_s() > 0:
             session.id, session.version = session_id, snapshot.version
             return State.ALIVE
@@ -59,12 +48,12 @@ async def find(
     return None
 
 
-async def refresh(session: SessionManager, *, keep: bool = True, untouch: bool = False) -> bool:
-    """Read the record again; `keep`: what was changed here stays. False: it has ended."""
-    assert session.id is not None
-    if await find(session, session.id, keep=keep, untouch=untouch) is State.ALIVE:
-        return True
-    session.state = State.LOST
+async def refresh(session: SessionManager, take: Callable[[Fields], None]) -> bool:
+    """Load the record again, see `find`. False: there is none, or it has ended."""
+    if session.id is not None and session.state is not State.ENDED:
+        if await find(session, session.id, take) is State.ALIVE:
+            return True
+        session.state = State.LOST
     session.forget()
     return False
 
@@ -82,10 +71,10 @@ async def put(
 
     `theirs`: the changes were not made through the dictionary, so update the dictionary, too.
     """
-    if session.is_over():
+    if not (ttl := session.ttl_s()):
         return False
     store, seen, session.version = session.store, session.version, None
-    key, ttl = store.key("session", session_id), session.ttl_s()
+    key = store.key("session", session_id)
     removed = await store.sessions.write(key, changes, ttl, create=create, expect=expect, seen=seen)
     if removed is not None:
         if theirs:
@@ -123,14 +112,12 @@ async def put_back(session: SessionManager, taken: list[dict[str, Notice]]) -> N
     """Return notices to the store, because the response, or the block, that took them has failed."""
 
     async def work() -> None:
-        # Each value under a new field: a reader who came too late for the old one may be about to
-        # remove its label, and nobody would find the value again.
-        notices = {
-            field if notice.value is None else renamed(field): notice
-            for each in taken
-            for field, notice in each.items()
-        }
+        notices = {}
         for each in taken:
+            for field, notice in each.items():
+                # A value under a new field: a reader who came too late for the old one may be about
+                # to remove its label, and nobody would find the value again.
+                notices[field if notice.value is None else renamed(field)] = notice
             each.clear()
         taken.clear()
         if notices and session.id is not None:

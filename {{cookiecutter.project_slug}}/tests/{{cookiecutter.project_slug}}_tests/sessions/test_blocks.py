@@ -200,6 +200,30 @@ async def test_a_session_that_has_ended_stays_so_after_a_block_that_failed(
     assert seen == [{}]
 
 
+@pytest.mark.parametrize("before", ["nothing", "a change", "a new id"])
+async def test_a_session_that_was_destroyed_in_a_block_that_failed_is_as_it_was(
+    make_browser: MakeBrowser, before: str
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def does(handler: Script) -> None:
+        if before == "a change":
+            handler.session["a"] = 2
+        elif before == "a new id":
+            handler.session.regenerate()
+        with contextlib.suppress(ZeroDivisionError):
+            async with handler.session as session:
+                session.destroy()
+                session["b"] = 2
+                raise ZeroDivisionError
+        assert dict(handler.session) == {"a": 2 if before == "a change" else 1}
+
+    page = await run(browser, does)
+    assert (page.status, len(page.set_cookies)) == (200, int(before == "a new id"))
+    assert await value_of(browser, "a") == (2 if before == "a change" else 1)
+    assert await value_of(browser, "b") == "absent"
+
+
 async def test_a_block_that_read_the_session_again_and_failed_keeps_what_it_read(
     make_browser: MakeBrowser, store: Store
 ) -> None:

@@ -327,20 +327,57 @@ async def test_a_block_inside_of_a_block_is_a_part_of_it(
     assert held == [{"a": 1, "after": 1, "before": 1, "count": 1}]
 
 
-async def test_tasks_inside_of_a_block_take_turns_too(
+async def test_tasks_inside_of_a_block_work_at_once_and_are_saved_with_it(
     make_browser: MakeBrowser, store: Store
 ) -> None:
     browser = make_browser()
     session = await job_session(browser)
+    both_are_inside = asyncio.Barrier(2)
 
-    jobs = fails(session, store), works(session, store), fails(session, store)
+    async def job(name: str) -> None:
+        async with session:
+            session[name] = "stored"
+            await both_are_inside.wait()
+
     async with asyncio.timeout(5), session:
         session["outer"] = "stored"
-        results = await asyncio.gather(*jobs, return_exceptions=True)
-    errors = [ZeroDivisionError, type(None), ZeroDivisionError]
-    assert [type(result) for result in results] == errors
-    assert await value_of(browser, "outer") == await value_of(browser, "first") == "stored"
-    assert await value_of(browser, "second") == "absent"
+        await asyncio.gather(job("first"), job("second"))
+    for name in ("outer", "first", "second"):
+        assert await value_of(browser, name) == "stored"
+
+
+@pytest.mark.parametrize("where", ["the same task", "tasks of their own"])
+async def test_a_block_fails_if_one_inside_of_it_did(
+    make_browser: MakeBrowser, store: Store, where: str
+) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+
+    async def catches() -> None:
+        async with session:
+            session["outer"] = "discarded"
+            if where == "the same task":
+                with contextlib.suppress(ZeroDivisionError):
+                    await fails(session, store)
+            else:
+                jobs = fails(session, store), works(session, store)
+                await asyncio.gather(*jobs, return_exceptions=True)
+
+    with pytest.raises(RuntimeError, match="a block inside of this block has failed: let"):
+        await catches()
+    for name in ("outer", "first", "second"):
+        assert await value_of(browser, name) == "absent"
+
+
+async def test_a_block_inside_of_a_block_may_end_with_an_answer(make_browser: MakeBrowser) -> None:
+    browser = make_browser()
+    session = await job_session(browser)
+    async with session:
+        with contextlib.suppress(HTTPError):
+            async with session:
+                session["inner"] = "stored"
+                raise HTTPError(404)
+    assert await value_of(browser, "inner") == "stored"
 
 
 async def test_a_block_that_ends_before_one_inside_of_it_says_so(make_browser: MakeBrowser) -> None:

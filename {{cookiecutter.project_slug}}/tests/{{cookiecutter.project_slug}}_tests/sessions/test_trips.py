@@ -96,6 +96,21 @@ async def test_a_visitor_without_a_session_costs_nothing(
     assert trips.made == []
 
 
+@pytest.mark.parametrize("visit", ["first", "later"])
+async def test_a_look_for_messages_where_none_waits_is_over_at_once(
+    make_browser: MakeBrowser, visit: str
+) -> None:
+    def look(handler: Script) -> None:
+        with pytest.raises(StopIteration) as done:
+            handler.notifications.take().send(None)
+        assert done.value.value == []
+
+    browser = make_browser()
+    if visit == "later":
+        await run(browser, lambda handler: handler.session.set("a", 1))
+    assert (await run(browser, look)).status == 200
+
+
 async def test_a_first_session_costs_one_trip(trips: Trips, make_browser: MakeBrowser) -> None:
     await run(make_browser(), lambda handler: handler.session.set("a", 1))
     assert trips.made == ["write sessions"]
