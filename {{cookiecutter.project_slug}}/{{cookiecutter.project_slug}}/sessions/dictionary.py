@@ -51,9 +51,11 @@ class Dictionary(MutableMapping[str, Any]):
         """Raise `RuntimeError` if a value could not be saved, in a new session if need be."""
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self:
-            raise KeyError(name)
+        if self.state is None:
+            self.check_loaded()
         value = self._values[name]
+        if name[:1] == OWN:
+            raise KeyError(name)
         if type(value) not in IMMUTABLE:
             if self.closed:
                 return decode(encode(value))
@@ -62,13 +64,15 @@ class Dictionary(MutableMapping[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of `name`, or `default` if there is none."""
-        if name not in self:
+        try:
+            return self[name]
+        except KeyError:
             return default
-        return self[name]
 
     def __setitem__(self, name: str, value: object) -> None:
         """Set `name`. Raises `TypeError` for a value that could not be given back as it is."""
-        self.check_name(name)
+        if name not in self:
+            self.check_name(name)
         encode(value, f"session[{name!r}]")
         self.check_writable()
         self._values[name] = value

@@ -22,10 +22,8 @@ else:
 WEBSOCKET_OPENS: Final = 101
 """The status of a response that is given while the handler goes on."""
 
-Held = dict[str, Any]
+Held = tuple[Any, ...]
 """A response that waits for the store, as it was when the handler gave it."""
-
-_RESPONSE: Final = "_status_code", "_reason", "_headers", "_headers_written", "_write_buffer"
 
 
 class HandlerBase(_Base):
@@ -77,21 +75,25 @@ def set_finished(handler: RequestHandler, finished: bool) -> None:
 
 def hold(handler: RequestHandler) -> Held:
     """Put the response aside, so that the handler cannot change it any more."""
-    held = {name: getattr(handler, name) for name in _RESPONSE}
-    if hasattr(handler, "_new_cookie"):
-        held["_new_cookie"] = handler._new_cookie
+    cookies = getattr(handler, "_new_cookie", None)
+    if cookies is not None:
         del handler._new_cookie
+    body, written = handler._write_buffer, handler._headers_written
+    held = handler._status_code, handler._reason, handler._headers, cookies, body, written
     handler._headers, handler._headers_written = HTTPHeaders(), True
     return held
 
 
 def release(handler: RequestHandler, held: Held | None) -> None:
+    """Take back what the handler has changed since `hold`."""
     if held is None:
         return
+    handler._status_code, handler._reason, handler._headers, cookies, body, written = held
+    handler._write_buffer, handler._headers_written = body, written
     if hasattr(handler, "_new_cookie"):
         del handler._new_cookie
-    for name, value in held.items():
-        setattr(handler, name, value)
+    if cookies is not None:
+        handler._new_cookie = cookies
 
 
 def headers_written(handler: RequestHandler) -> bool:
@@ -143,20 +145,17 @@ def guard_body(handler: RequestHandler, is_held: Callable[[], bool]) -> None:
     handler.data_received = guarded
 
 
-def end_body(handler: RequestHandler) -> asyncio.Future[None]:
+def end_body(handler: RequestHandler, leaves: asyncio.Future[None]) -> None:
     """Drop the rest of the body, as Tornado does after a response: the handler receives no more of
-    it, and its method does not run.
-
-    Returns the future that the connection waits for, to be set when the response leaves.
+    it, and its method does not run. The connection waits until the response `leaves`.
     """
     prepared, handler._prepared_future = handler._prepared_future, None
-    leaves: asyncio.Future[None] = asyncio.Future()
-    if prepared is not None:
-        if not prepared.done():  # the connection waits for it by itself
-            leaves = prepared
-        handler.data_received = lambda chunk: leaves
-        arrived, handler.request._body_future = handler.request._body_future, asyncio.Future()
-        if not arrived.done():
-            arrived.set_exception(StreamClosedError())
-            arrived.exception()  # nobody may be waiting for it
-    return leaves
+    if prepared is None:
+        return
+    if not prepared.done():  # the connection waits for it by itself
+        leaves.add_done_callback(lambda _: prepared.set_result(None))
+    handler.data_received = lambda chunk: asyncio.shield(leaves)
+    arrived, handler.request._body_future = handler.request._body_future, asyncio.Future()
+    if not arrived.done():
+        arrived.set_exception(StreamClosedError())
+        arrived.exception()  # nobody may be waiting for it

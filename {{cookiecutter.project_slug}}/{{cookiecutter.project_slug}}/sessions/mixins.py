@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from tornado.concurrent import chain_future
+from tornado.concurrent import future_add_done_callback
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
@@ -91,13 +91,16 @@ class _Lifecycle(HandlerBase):
         if session.block is None and self.get_status() != WEBSOCKET_OPENS:
             session.close(CLOSED)  # if a block is open, its end closes the session
         if save is None and flushing is None:
-            sent = super().finish()
+            left = super().finish()
             session.taken.clear()  # they were shown
-            return sent
+            return left
         session.held = session.held or hold(self)
         set_finished(self, True)
-        session.leaves = end_body(self)
-        return self.__start(self.__save_and_finish(session, save, flushing))
+        sent: asyncio.Future[None] = asyncio.Future()
+        work = self.__save_and_finish(session, save, flushing, sent)
+        session.leaves = self.__waiting = asyncio.create_task(work)
+        end_body(self, session.leaves)
+        return sent
 
     def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
         """Save before the first bytes of a stream leave: afterwards no cookie can be set."""
@@ -110,7 +113,8 @@ class _Lifecycle(HandlerBase):
         if save is None:
             return super().flush()
         session.held = hold(self)
-        return self.__start(self.__save_and_flush(session, save))
+        self.__waiting = asyncio.create_task(self.__save_and_flush(session, save))
+        return _waiter(self.__waiting)
 
     def detach(self) -> IOStream:
         """As Tornado's. Raises `RuntimeError` if something would not be saved any more."""
@@ -162,7 +166,7 @@ class _Lifecycle(HandlerBase):
         is_socket = self.get_status() == WEBSOCKET_OPENS
         # If a block is open, its end saves.
         if session is not None and is_socket and session.block is None:
-            self.__start(_save_at_close(session))
+            self.__waiting = asyncio.create_task(_save_at_close(session))
             session.closed = CLOSED
 
     def __session(self) -> SessionManager | None:
@@ -205,9 +209,12 @@ class _Lifecycle(HandlerBase):
         return save if is_due or session.saving.locked() else None
 
     async def __save_and_finish(
-        self, session: SessionManager, save: _Save | None, flushing: _Task | None
+        self,
+        session: SessionManager,
+        save: _Save | None,
+        flushing: _Task | None,
+        sent: asyncio.Future[None],
     ) -> None:
-        sent, leaves = None, session.leaves
         try:
             try:
                 if flushing is not None:
@@ -220,16 +227,13 @@ class _Lifecycle(HandlerBase):
                 release(self, session.held)
                 session.held = None
                 set_finished(self, False)
-            sent = super().finish()
+            future_add_done_callback(super().finish(), partial(_hand_on, sent))
             session.taken.clear()
         except Exception as error:
             self.__failed, session.closed = True, ""  # an error page may use it: nothing is saved
             fail(self, error)
-        finally:
-            if leaves is not None and not leaves.done():
-                leaves.set_result(None)
-        if sent is not None:
-            await sent
+            if not sent.done():
+                sent.set_result(None)
 
     async def __save_and_flush(self, session: SessionManager, save: _Save) -> None:
         try:
@@ -239,18 +243,23 @@ class _Lifecycle(HandlerBase):
             session.held = None
         await super().flush()
 
-    def __start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
-        self.__waiting = asyncio.create_task(work)
-        return _waiter(self.__waiting)
-
 
 def _waiter(task: _Task) -> asyncio.Future[None]:
     """Return a future that a handler may wait for and cancel without cancelling the task."""
     waiter: asyncio.Future[None] = asyncio.Future()
-    chain_future(task, waiter)
-    # Most handlers never wait: do not report the exception once more.
-    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    task.add_done_callback(partial(_hand_on, waiter))
     return waiter
+
+
+def _hand_on(waiter: asyncio.Future[None], done: asyncio.Future[None]) -> None:
+    if waiter.done():
+        return
+    error = None if done.cancelled() else done.exception()
+    if error is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(error)
+        waiter.exception()  # most handlers never wait: do not report it once more
 
 
 class SessionMixin(_Lifecycle):
@@ -259,7 +268,10 @@ class SessionMixin(_Lifecycle):
     @property
     def session(self) -> SessionManager:
         """This visitor's session, as a dictionary."""
-        return self._session_manager_in_use()
+        session = self._session_manager_of_request
+        if session is None or not session.varies:
+            session = self._session_manager_in_use()
+        return session
 
 
 class NotificationMixin(_Lifecycle):

@@ -212,10 +212,11 @@ class Session(Dictionary):
         """Return for how many seconds a record that is written now lives without use; 0: it has
         reached `absolute_timeout`, however much it is used.
         """
-        now = self.store.clock()
+        now, config, values = self.store.clock(), self.store.config, self._values
         # Destroyed while it is saved, it has forgotten when it began.
-        left_s = life_s({CREATED: now, **self._values, USED: now}, self.store.config, now)
-        return max(1.0, left_s) if left_s > 0 else 0
+        left_s: float = values.get(CREATED, now) + config.absolute_timeout - now
+        idle_s: float = values.get(IDLE) or config.idle_timeout
+        return max(1.0, min(idle_s, left_s)) if left_s > 0 else 0
 
     def _moment(self, name: str) -> datetime | None:
         at = self.own(name)
