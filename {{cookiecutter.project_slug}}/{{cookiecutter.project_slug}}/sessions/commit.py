@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .codec import decode, encode
 from .cookie import id_of, new_token
+from .dictionary import Dictionary
 from .engines import Changes
 from .errors import SessionError, SessionLost, SessionTooLarge, StoreUnavailable
 from .owner_list import Entry, enlist, write_list
@@ -63,7 +64,7 @@ async def modify(
             if await put(session, session.id, {name: raw}, expect={name: old}, theirs=True):
                 return session.get(name, new)
             session.touched.discard(name)
-            if not await refresh(session, session.merge):
+            if not await refresh(session, Dictionary.merge):
                 _drop(session)
                 return new
 
@@ -240,14 +241,14 @@ async def _store(
         entry = Entry(handle, agent, address, since, now, now + session.ttl_s())
         await enlist(session.store, user_id, session_id, entry, prune=OWNER in fields)
     labels = labels_of(fields)
-    outgoing = {f: session.outgoing[f].value for f in labels if f in session.outgoing}
+    outgoing = {f: each.value for f, each in session.outgoing.items() if WAITING + f in fields}
     if outgoing or (not create and labels_of(session.stored)):  # all live as long as the session
         await _write_notices(session, session_id, outgoing)
     if not await put(session, session_id, fields, create=create):
         return False
     for field in outgoing:
         session.outgoing.pop(field, None)
-    gone = {field: None for field in labels if labels[field] is None}
+    gone = {field: None for field, label in labels.items() if label is None}
     if gone:  # last, as a record that is refused keeps what it had
         await _write_notices(session, session_id, gone)
     return True

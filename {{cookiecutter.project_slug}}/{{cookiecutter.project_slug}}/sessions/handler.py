@@ -15,6 +15,8 @@ from tornado.log import app_log
 from tornado.web import OutputTransform, RequestHandler
 
 if TYPE_CHECKING:
+    from .manager import SessionManager
+
     _Base = RequestHandler
 else:
     _Base = object
@@ -125,7 +127,7 @@ class _LastHeaders(OutputTransform):
 # --- The body of a request that is streamed (`@stream_request_body`), and answered before it arrived
 
 
-def guard_body(handler: RequestHandler, is_held: Callable[[], bool]) -> None:
+def guard_body(handler: RequestHandler, session: SessionManager) -> None:
     """Log exceptions that data_received() raises while the response is held. Tornado would close
     the connection before the response is sent.
     """
@@ -138,7 +140,7 @@ def guard_body(handler: RequestHandler, is_held: Callable[[], bool]) -> None:
             if (result := received(chunk)) is not None:
                 await result
         except Exception:
-            if not is_held():
+            if session.held is None or not handler._finished:
                 raise
             app_log.error("Uncaught exception", exc_info=True)
 

@@ -14,6 +14,7 @@ from tornado.web import Finish, HTTPError, RequestHandler
 from .block import Block, block_around, enter, leave
 from .commit import commit, modify
 from .cookie import id_of
+from .dictionary import Dictionary
 from .errors import SessionError, StoreUnavailable
 from .handler import (
     Held,
@@ -119,7 +120,7 @@ class SessionManager(Session):
         """
         self.check_loaded()
         async with self.saving:
-            await refresh(self, self.replace)
+            await refresh(self, Dictionary.replace)
         if touch and self.use_is_due():
             await self.save()
 
@@ -141,7 +142,7 @@ class SessionManager(Session):
         tokens = self.store.signer.tokens("; ".join(self.request.headers.get_list("Cookie")))
         for token in tokens:
             try:
-                found = await find(self, id_of(token), self.replace)
+                found = await find(self, id_of(token), Dictionary.replace)
             except StoreUnavailable as error:
                 self.unloaded = f": {error}"
                 raise
@@ -180,7 +181,7 @@ class SessionManager(Session):
             self.closed = ""
         elif self.state is State.ALIVE and is_answered:
             async with self.saving:  # a WebSocket, which may have been open for hours
-                await refresh(self, partial(self.merge, replace_unchanged=True))
+                await refresh(self, partial(Dictionary.merge, replace_unchanged=True))
         else:
             await self.load()
 

@@ -71,7 +71,7 @@ class _Lifecycle(HandlerBase):
         if not is_finished(self):
             session = SessionManager(self)
             await session.load()
-            guard_body(self, lambda: session.held is not None and is_finished(self))
+            guard_body(self, session)
             if isinstance(self, WebSocketHandler) and session.use_is_due():
                 await session.save()  # the handshake cannot wait for the store
 
@@ -206,7 +206,7 @@ class _Lifecycle(HandlerBase):
         else:
             is_due = session.unsaved() or session.use_is_due()
         # A save that is under way may not know yet what was deleted or taken since.
-        return save if is_due or session.saving.locked() else None
+        return save if is_due or session.is_saving() else None
 
     async def __save_and_finish(
         self,

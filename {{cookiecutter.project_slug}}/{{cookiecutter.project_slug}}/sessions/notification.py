@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 from tornado.web import RequestHandler
 
 from .codec import check_text, decode, encode
+from .dictionary import Dictionary
 from .errors import BadRecord
 from .manager import SessionManager
 from .record import WAITING, Notice, State, new_field
@@ -116,7 +117,7 @@ class NotificationManager:
         session = self._session
         session.check_loaded()
         if session.state is State.ALIVE and not session.can_set_cookie():
-            await refresh(session, session.merge)
+            await refresh(session, Dictionary.merge)
 
     async def _take(self, name: str | None, category: str | None = None) -> list[Message]:
         """Remove notices, and return those that nobody else has taken."""

@@ -53,8 +53,7 @@ class Session(Dictionary):
         """Notices to store at the commit, by field."""
         self.taken: list[dict[str, Notice]] = []
         """Notices that were read at once, to be put back if the response fails."""
-        self.saving = asyncio.Lock()
-        """Held by whatever writes: coroutines of one request take turns."""
+        self._saving: asyncio.Lock | None = None
 
     @property
     def new(self) -> bool:
@@ -147,12 +146,23 @@ class Session(Dictionary):
         the visitor's next page.
         """
         self.check_open()
-        begins = self.state is State.NEW and self.saving.locked()
+        begins = self.state is State.NEW and self.is_saving()
         if begins or self.state in (State.ALIVE, State.MOVED):
             self.state = State.ENDED
         self._values, self.touched = {}, set()
 
     # For the package itself
+
+    @property
+    def saving(self) -> asyncio.Lock:
+        """Held by whatever writes: coroutines of one request take turns."""
+        if self._saving is None:  # most requests only read
+            self._saving = asyncio.Lock()
+        return self._saving
+
+    def is_saving(self) -> bool:
+        """Whether something is being written."""
+        return self._saving is not None and self._saving.locked()
 
     def unsaved(self) -> bool:
         """Whether something was changed. Raises `TypeError` for a value that cannot be kept."""

@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 async def find(
-    session: SessionManager, session_id: str, take: Callable[[Fields], None]
+    session: SessionManager, session_id: str, take: Callable[[SessionManager, Fields], None]
 ) -> State | None:
-    """Load the record, and let the session `take` its fields. Returns ALIVE; LOST if it has ended or
+    """Load the record, and let the session `take` its fields. Return ALIVE; LOST if it has ended or
     moved within a minute; None if there is none.
     """
     store, key = session.store, session.store.key("session", session_id)
@@ -36,7 +36,7 @@ async def find(
     if session.state is State.ENDED:  # destroyed meanwhile
         return State.ALIVE
     try:
-        take(snapshot.fields)
+        take(session, snapshot.fields)
         if session.life_s() > 0:
             session.id, session.version = session_id, snapshot.version
             return State.ALIVE
@@ -48,7 +48,7 @@ async def find(
     return None
 
 
-async def refresh(session: SessionManager, take: Callable[[Fields], None]) -> bool:
+async def refresh(session: SessionManager, take: Callable[[SessionManager, Fields], None]) -> bool:
     """Load the record again, see `find`. False: there is none, or it has ended."""
     if session.id is not None and session.state is not State.ENDED:
         if await find(session, session.id, take) is State.ALIVE:

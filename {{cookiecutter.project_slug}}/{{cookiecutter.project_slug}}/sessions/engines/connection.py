@@ -246,9 +246,13 @@ class Connections:
     def request(
         self, node: Hashable, command: bytes, question: Any, due: float, *, repeatable: bool = False
     ) -> asyncio.Future[Any]:
-        """Send `command` and return the future reply; it fails with `StoreUnavailable` at `due`."""
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._send(node, Request(reply, command, question, due, repeatable))
+        """Send `command` and return the future reply; it fails with `StoreUnavailable` at `due`.
+
+        Raises `StoreUnavailable` if the node is known to be down.
+        """
+        connection = self.to(node)
+        reply: asyncio.Future[Any] = connection.loop.create_future()
+        connection.send(Request(reply, command, question, due, repeatable))
         return reply
 
     def to(self, node: Hashable) -> Connection:
@@ -262,7 +266,7 @@ class Connections:
         for key in [key for key in self._known if key[1].is_closed()]:
             del self._known[key]
         connection = self._connect(node)
-        connection.repeat = partial(self._send, node)
+        connection.repeat = partial(self._repeat, node)
         self._known[home] = [*(each for each in known or () if not each.task.done()), connection]
         return connection
 
@@ -272,7 +276,7 @@ class Connections:
         ours = [each for home, known in self._known.items() if home[:2] == here for each in known]
         await asyncio.gather(*(each.close() for each in ours))
 
-    def _send(self, node: Hashable, request: Request) -> None:
+    def _repeat(self, node: Hashable, request: Request) -> None:
         if not request.reply.done():  # done: the caller was cancelled
             try:
                 self.to(node).send(request)

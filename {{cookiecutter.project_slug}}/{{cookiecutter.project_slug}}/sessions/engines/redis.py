@@ -7,6 +7,7 @@ with EVAL: there is no cache of scripts that a restart or a fail-over could lose
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -75,8 +76,8 @@ _RECORD: Final = (list, dict, ResponseError)
 _SCRIPT: Final = (list, type(None), ResponseError)
 """The types of replies to a HGETALL and to an EVAL."""
 
-_ASKING: Final = pack_command(("ASKING",))
-_SLOTS: Final[Any] = ("CLUSTER", "SLOTS")
+_ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
+_SLOTS: Final = b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n"
 _REDIRECTS: Final = 4
 """How often a cluster may point to another node: twice, if two nodes disagree for a moment."""
 
@@ -113,7 +114,7 @@ class RedisEngine(Engine):
         return cls(storage, role, timeout_s)
 
     async def load(self, key: str) -> Snapshot | None:
-        reply = await self._request(key, _RECORD, ("HGETALL", key), repeatable=True)
+        reply = await self._request(key, _RECORD, _packed("HGETALL", key), repeatable=True)
         if not reply:
             return None
         if isinstance(reply, dict):  # RESP3
@@ -143,13 +144,13 @@ class RedisEngine(Engine):
             else:
                 written += (name, value)
         counts = int(create), max(1, round(ttl * 1000)), len(expected) // 3, len(removed)
-        command = ("EVAL", _WRITE, 1, key, *counts, *expected, *removed, *written)
+        command = _packed("EVAL", _WRITE, 1, key, *counts, *expected, *removed, *written)
         reply = await self._request(key, _SCRIPT, command)
         return None if reply is None else _fields(reply)
 
     async def end(self, key: str, why: str) -> Fields:
-        life = round(TOMBSTONE_S * 1000)
-        return _fields(await self._request(key, _SCRIPT, ("EVAL", _END, 1, key, why, life)))
+        command = _packed("EVAL", _END, 1, key, why, round(TOMBSTONE_S * 1000))
+        return _fields(await self._request(key, _SCRIPT, command))
 
     async def _weights(self, within_s: float) -> Mapping[str, float]:
         """See `Engine`: each master of a cluster weighs as much as it has slots."""
@@ -169,17 +170,16 @@ class RedisEngine(Engine):
         await self._connections.close()
 
     async def _request(
-        self, key: str, question: Any, command: tuple[Any, ...], *, repeatable: bool = False
+        self, key: str, question: Any, command: bytes, *, repeatable: bool = False
     ) -> Any:
         """Return the reply of the node that keeps `key`; None if there is something else there."""
-        packed = pack_command(command)
         due = asyncio.get_running_loop().time() + self._timeout_s
-        ask = self._connections.request
+        connections = self._connections
         try:
             if self._cluster and not self._slots:
                 await self._find_slots(due)
             node = self._node(key)
-            reply = await ask(node, packed, question, due, repeatable=repeatable)
+            reply = await connections.request(node, command, question, due, repeatable=repeatable)
             redirects = _REDIRECTS if self._cluster else 0
             while redirects and isinstance(reply, ResponseError):
                 kind, _, where = str(reply).partition(" ")
@@ -190,17 +190,18 @@ class RedisEngine(Engine):
                 node = (host or node[0], port)
                 if kind == "MOVED":
                     self._slots = []
-                asking = ask(node, _ASKING, (bytes, ResponseError), due)
-                _, reply = await asyncio.gather(asking, ask(node, packed, question, due))
+                asking = connections.request(node, _ASKING, (bytes, ResponseError), due)
+                answer = connections.request(node, command, question, due)
+                _, reply = await asyncio.gather(asking, answer)
             if not isinstance(reply, ResponseError):
                 return reply
             if str(reply).startswith("WRONGTYPE"):
                 log.warning("ignored a record that this package did not write: %s", reply)
                 return None
             error = unavailable(self.address, reply)
-            if any(words in str(reply) for words in ("read only replica", "NOREPLICAS")):
+            if re.search("read only replica|NOREPLICAS", str(reply)):
                 # This server was the master before a fail-over: connect to the one that is now.
-                self._connections.to(node).mark_down(error.cause, error.cure, repeat=True)
+                connections.to(node).mark_down(error.cause, error.cure, repeat=True)
             raise error
         except StoreUnavailable:
             self._slots = []  # another node may have taken over: ask which
@@ -217,7 +218,7 @@ class RedisEngine(Engine):
         """Ask all known nodes of the cluster at once which of them keeps which keys."""
 
         async def ask(node: Node) -> tuple[Node, Any]:
-            question, command = (list, ResponseError), pack_command(_SLOTS)
+            question, command = (list, ResponseError), _SLOTS
             reply = await self._connections.request(node, command, question, due)
             if isinstance(reply, ResponseError):
                 raise unavailable(self.address, reply)
@@ -241,6 +242,11 @@ def _address(owner: Sequence[Any], asked: Node) -> Node:
     """Return a node as CLUSTER SLOTS names it: no host means the one that was asked."""
     host = owner[0].decode() if owner[0] else asked[0]
     return (asked[0] if host == "?" else host), int(owner[1])
+
+
+def _packed(*command: Any) -> bytes:
+    packed: bytes = pack_command(command)
+    return packed
 
 
 def _fields(reply: Sequence[bytes]) -> Fields:
