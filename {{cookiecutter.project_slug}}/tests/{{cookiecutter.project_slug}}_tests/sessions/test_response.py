@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tornado.web import Finish, HTTPError
@@ -235,6 +236,28 @@ async def test_a_response_with_nothing_to_save_has_left_when_finish_returns(
     ended.clear()
     await run(browser, respond)
     assert has_left == [True, True]
+
+
+async def test_a_response_that_was_saved_is_waited_for_until_the_client_has_taken_it(
+    make_browser: MakeBrowser,
+) -> None:
+    waits: list[asyncio.Future[None]] = []
+
+    def respond(handler: Script) -> None:
+        handler.session["a"] = 1
+        waits.append(handler.finish("x" * 32 * 1024 * 1024))  # more than any buffer holds
+
+    Script.does = staticmethod(respond)
+    url = urlsplit(make_browser().base_url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")  # so that it was saved, and is on its way
+    assert head.startswith(b"HTTP/1.1 200")
+    assert not waits[0].done()
+    await reader.read()
+    async with asyncio.timeout(5):
+        await waits[0]
+    writer.close()
 
 
 async def test_a_chunk_that_finish_refuses_leaves_the_session_open(
