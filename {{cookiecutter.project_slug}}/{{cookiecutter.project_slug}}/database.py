@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, MetaData, event, exc, exists, false, select
+from sqlalchemy import Connection, DateTime, MetaData, event, exc, exists, false, select, text
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -137,10 +137,8 @@ class Database:
         tables = (exists(select(each).where(false())) for each in Base.metadata.sorted_tables)
         with self._saying_what_to_repair():
             async with self.session() as session:
-                connection = await session.connection()
                 await session.execute(select(*tables))
-                if (statement := _NEEDS_WRITING.get(connection.dialect.name)) is not None:
-                    await connection.exec_driver_sql(statement)
+                await session.execute(text(_NEEDS_WRITING))
 
     async def migrate(self) -> None:
         """Run the migrations that have not run yet, all or none. Raises as `start` does, and what
@@ -184,12 +182,9 @@ class Database:
             raise DatabaseUnusable(self.address, error.orig or error) from error
 
 
-# Statements that change nothing, and fail where a change would: on a file or a server that can only
-# be read.
-_NEEDS_WRITING = {
-    "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": "SELECT FROM alembic_version WHERE false FOR UPDATE",
-}
+# Changes nothing, and fails where a change would: on a file or a server that can only be read. To
+# begin a transaction is not enough: SQLite begins one that only reads where it may not write.
+_NEEDS_WRITING = "UPDATE alembic_version SET version_num = version_num WHERE false"
 
 
 def _engine(url: str, address: str, statement_timeout_s: int, pool_size: int = 1) -> AsyncEngine:

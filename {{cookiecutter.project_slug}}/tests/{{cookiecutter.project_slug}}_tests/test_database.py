@@ -269,6 +269,14 @@ async def test_readyz_knows_a_database_that_cannot_be_written(
 
 
 @pytest.mark.gen_test
+async def test_a_file_that_may_only_be_read_is_not_ready(file: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///file:{file}?mode=ro&uri=true")
+    with pytest.raises(DatabaseUnusable, match="attempt to write a readonly database"):
+        await database.ping()
+    await database.close()
+
+
+@pytest.mark.gen_test
 async def test_a_row_refused_for_another_reason_than_the_name_is_no_taken_name(
     app: App, browser: Browser, file: Path
 ) -> None:
