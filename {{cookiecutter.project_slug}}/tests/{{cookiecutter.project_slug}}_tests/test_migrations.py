@@ -192,6 +192,15 @@ def test_of_several_that_migrate_at_once_one_does(project: Project) -> None:
     assert sum(output.count("migration done: 0001") for _, output in ended) == 1
 
 
+def test_two_migrations_with_the_same_words_in_one_minute_are_two(project: Project) -> None:
+    after = "    created_at: Mapped[datetime] = mapped_column(UtcDateTime)\n"
+    for column in ("age", "height"):
+        project.insert("accounts.py", after, f"    {column}: Mapped[int | None]\n")
+        project.make_migration("Users change")
+        project.migrate()
+    assert project.sql("SELECT age, height FROM users") == 2 * [(None, None)]
+
+
 # --- docs/database.md
 
 
