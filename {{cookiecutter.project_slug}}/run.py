@@ -12,16 +12,17 @@ from pathlib import Path
 
 import tornado.autoreload
 
-RELOADED = "{{cookiecutter.project_slug}}_RELOADED".upper()
+PACKAGE = "{{cookiecutter.project_slug}}"
+RELOADED = f"{PACKAGE}_RELOADED".upper()
 
 # A new migration runs at once.
-versions = Path("{{cookiecutter.project_slug}}", "migrations", "versions")
+versions = Path(PACKAGE, "migrations", "versions")
 tornado.autoreload.watch(str(versions.absolute()))
 
 is_first_start = RELOADED not in os.environ
 os.environ[RELOADED] = "true"  # a reload replaces the process, and keeps its environment
 try:
-    runpy.run_module("{{cookiecutter.project_slug}}", run_name="__main__", alter_sys=True)
+    runpy.run_module(PACKAGE, run_name="__main__", alter_sys=True)
 except SystemExit as end:
     is_fault = isinstance(end.code, str)
     if is_fault and not is_first_start:

@@ -30,7 +30,10 @@ from {{cookiecutter.project_slug}}.database import (
     DatabaseUnusable,
     is_taken,
 )
-from {{cookiecutter.project_slug}}.database_errors import WRONG_SCHEMA, told_apart
+from {{cookiecutter.project_slug}}.database_errors import (
+    WRONG_SCHEMA,
+    told_apart,
+)
 
 from .browser import Browser
 from .servers import HOST, free_port

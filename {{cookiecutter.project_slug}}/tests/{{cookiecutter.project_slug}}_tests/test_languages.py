@@ -152,7 +152,7 @@ async def test_every_text_that_people_see_is_translated_and_found_by_tools(
 @pytest.fixture
 def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The language of docs/recipes.md."""
-    text = text_of("recipes.md", "{{cookiecutter.project_slug}}/translations/de.csv")
+    text = text_of("recipes.md", f"{PACKAGE.name}/translations/de.csv")
     (tmp_path / "de.csv").write_text(text, encoding="utf-8")
     monkeypatch.setattr(texts, "folder", tmp_path)
     texts.load()
