@@ -9,15 +9,21 @@ import os
 import runpy
 import sys
 from pathlib import Path
-
-import tornado.autoreload
+from types import ModuleType
 
 PACKAGE = "{{cookiecutter.project_slug}}"
 RELOADED = f"{PACKAGE}_RELOADED".upper()
 
-# A new migration runs at once.
-versions = Path(PACKAGE, "migrations", "versions")
-tornado.autoreload.watch(str(versions.absolute()))
+# What is watched beside modules: a new migration runs at once, and a translation is there. They are
+# made to look like modules, whose files are watched in any case: `tornado.autoreload.watch` reaches
+# the app while it runs, but not what waits for a change after an error, which is another copy of
+# tornado.autoreload.
+translations = Path(PACKAGE, "translations").absolute()
+versions = Path(PACKAGE, "migrations", "versions").absolute()
+for path in (versions, translations, *translations.glob("*.csv")):
+    watched = ModuleType(f"{path} of {__file__}")
+    watched.__file__ = str(path)
+    sys.modules[watched.__name__] = watched
 
 is_first_start = RELOADED not in os.environ
 os.environ[RELOADED] = "true"  # a reload replaces the process, and keeps its environment
