@@ -85,6 +85,7 @@ DEPENDENCIES = {
     "sqlalchemy",
     "tornado",
     "typing_extensions",
+    "uv",
     "uvloop",
     "xdist",
 }

@@ -67,6 +67,14 @@ def test_whatever_lies_beside_the_package_is_refused_as_its_name(
     assert not {name for name in _slugs(names) if why_not(name) is None}
 
 
+def test_whatever_make_runs_is_refused_as_its_name(project: Path) -> None:
+    """Also what it installs only when it is needed, as `make lock` does."""
+    makefile = (project / "Makefile").read_text()
+    programs = set(re.findall(r"\$\(RUN\) (\w+)", makefile)) - {project.name}
+    assert {"alembic", "pytest", "uv"} <= programs
+    assert not {name for name in programs if why_not(name) is None}
+
+
 @pytest.mark.parametrize("length", [1, 20, 33, 43, MAX_SLUG_LENGTH])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_name_of_any_length_needs_no_formatting(bake: Bake, engine: str, length: int) -> None:
