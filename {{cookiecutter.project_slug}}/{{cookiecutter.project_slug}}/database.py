@@ -34,6 +34,7 @@ from .database_errors import (
     is_wrong_schema,
     told_apart,
 )
+from .per_loop import PerLoop
 
 __all__ = [
     "Base",
@@ -98,8 +99,13 @@ class Database:
         """`pool_size`: the most connections of this process; who comes next waits `timeout_s`."""
         self.address = make_url(url).render_as_string(hide_password=True)
         """Where it is, for people. Never a password."""
-        self.engine = _engine(url, self.address, statement_timeout_s=timeout_s, pool_size=pool_size)
         self._url = url
+        self._engines = PerLoop(lambda: _engine(url, self.address, timeout_s, pool_size))
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine of the running event loop."""
+        return self._engines.get()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -157,7 +163,7 @@ class Database:
             await engine.dispose()
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections of this event loop."""
         await self.engine.dispose()
 
     async def _reach(self) -> None:
