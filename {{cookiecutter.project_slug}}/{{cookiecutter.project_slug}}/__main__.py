@@ -167,7 +167,11 @@ async def _finish(app: App, server: Server, grace_s: float) -> None:
     """Lose no request: first those who send them learn from /readyz to send no more, then the
     socket is closed, then what has come is answered.
     """
-    log.info("stopping: %d requests in flight", len(app.in_flight))
+    log.info(
+        "stopping: %d requests in flight, %d open WebSockets",
+        len(app.in_flight),
+        len(app.websockets),
+    )
     app.draining = True
     server.drain()
     await asyncio.sleep(grace_s)

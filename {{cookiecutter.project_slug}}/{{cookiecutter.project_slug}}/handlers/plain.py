@@ -76,10 +76,13 @@ class _Common(RequestHandler):
     def on_connection_close(self) -> None:
         super().on_connection_close()
         self.client.gone = True
+        self.application.websockets.discard(self)
 
     def on_finish(self) -> None:
         super().on_finish()
         self.application.in_flight.discard(self)
+        if self.get_status() == 101:  # Tornado finishes the request of a WebSocket as it opens
+            self.application.websockets.add(self)
 
     def get_user_locale(self) -> Locale | None:
         """The language that somebody has chosen, if this cookie says so. None: the browser's."""
