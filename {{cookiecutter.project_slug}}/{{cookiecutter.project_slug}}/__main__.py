@@ -19,7 +19,7 @@ from functools import partial
 import tornado.autoreload
 from tornado.httpserver import HTTPServer
 
-from . import logs, metrics, ports, processes
+from . import logs, metrics, ports, processes, texts
 from .app import App, make_app
 from .database import Database, DatabaseUnavailable, DatabaseUnusable, SchemaBehind
 from .environment import read_environment
@@ -118,9 +118,10 @@ async def _migrate(settings: Settings) -> None:
 
 
 async def _prepare(settings: Settings) -> None:
-    """See that store and database can be used. It happens before any process is forked, so that one
-    alone migrates.
+    """See that translations, store and database can be used. It happens before any process is
+    forked, so that one alone migrates.
     """
+    texts.load()
     services = make_services(settings)
     try:
         if settings.debug:
