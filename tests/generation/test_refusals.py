@@ -116,6 +116,16 @@ def test_an_answer_that_no_update_would_survive_is_refused(
     assert "which cruft would run as a template at each update" in line
 
 
+@pytest.mark.parametrize("mark", ["{{ x }}", "{% if x %}", "{# x #}", "{{"])
+def test_a_template_that_is_given_beforehand_leaves_nothing_behind(
+    template: Path, tmp_path: Path, mark: str
+) -> None:
+    """Cookiecutter runs it before the template is asked, and says by itself what is wrong."""
+    done = run(tool("cookiecutter"), template, "--no-input", f"description={mark}", cwd=tmp_path)
+    assert done.returncode != 0
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("question", ["project_name", "project_slug", "description", "email"])
 @pytest.mark.parametrize("answer", ["null", "true", "{a: b}"])
 def test_an_answer_in_a_config_file_that_is_no_text_is_refused(
