@@ -167,6 +167,13 @@ class StaticHandler(_Common, StaticFileHandler):
         if "\x00" in self.request.path or "%00" in self.request.path:
             raise HTTPError(404)  # no file has such a name, and asking for one fails
 
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        try:
+            return super().validate_absolute_path(root, absolute_path)
+        except HTTPError as error:
+            error.status_code = 404  # Tornado forbids folders, but no login would open them
+            raise
+
 
 @stream_request_body
 class TooLargeHandler(PlainHandler):
