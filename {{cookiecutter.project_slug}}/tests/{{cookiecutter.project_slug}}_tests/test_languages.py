@@ -19,7 +19,10 @@ from {{cookiecutter.project_slug}} import texts
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.handlers.rights import require
-from {{cookiecutter.project_slug}}.sessions import ConfigurationError, StoreUnavailable
+from {{cookiecutter.project_slug}}.sessions import (
+    ConfigurationError,
+    StoreUnavailable,
+)
 
 from .browser import Browser, Page
 from .conftest import MakeBrowser
