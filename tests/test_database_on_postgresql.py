@@ -222,6 +222,14 @@ def test_readyz_knows_a_database_that_can_only_be_read(copy: Copy, tmp_path: Pat
     assert "read-only transaction" in app.log
 
 
+def test_an_application_serves_several_event_loops_and_forks(copy: Copy) -> None:
+    copy.succeed("my_tornado_app", "migrate")
+    suite = (copy.folder / "tests/my_tornado_app_tests/test_services.py").read_text()
+    script = suite.partition('LOOPS = """')[2].partition('"""')[0]
+    (copy.folder / "loops.py").write_text(script)
+    assert copy.succeed("loops").count("done") == 3
+
+
 def test_too_many_connections_are_an_outage(project: Path, copy: Copy, tmp_path: Path) -> None:
     name = f"role_{secrets.token_hex(4)}"
     copy.sql(f"CREATE ROLE {name} LOGIN PASSWORD 'secret' CONNECTION LIMIT 0")

@@ -22,6 +22,8 @@ FILES = {
     "an example": None,
     "an empty secret": b"PORT=80\nCOOKIE_SECRET=\nADDRESS=::1\n",
     "a blank secret": b"COOKIE_SECRET=  \nPORT=80\n",
+    "an empty secret in quotes": b'COOKIE_SECRET=""\nPORT=80\n',
+    "a blank secret in quotes": b"COOKIE_SECRET=' '\nPORT=80\n",
     "no secret": b"PORT=80",
     "line ends of Windows": b"PORT=80\r\nCOOKIE_SECRET=\r\n",
 }
@@ -68,6 +70,13 @@ def test_make_env_fills_in_a_secret_where_there_is_none(bake: Bake, content: byt
     # It is kept the next time.
     assert run("make", ".env", cwd=project).stdout == ""
     assert (project / ".env").read_bytes() == filled
+
+
+def test_make_env_leaves_a_secret_in_quotes(bake: Bake) -> None:
+    project = bake()
+    (project / ".env").write_text(given := f"COOKIE_SECRET='{'x7' * 32}'\n")
+    assert run("make", ".env", cwd=project).stdout == ""
+    assert (project / ".env").read_text() == given
 
 
 def test_a_copy_of_the_example_gets_a_secret_of_its_own(bake: Bake) -> None:

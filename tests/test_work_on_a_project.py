@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -50,9 +50,10 @@ class Started:
         return self._log.read_text(errors="replace")
 
     def page(self, text: str) -> bool:
-        """Whether the home page is served, with `text` in it."""
+        """Whether the home page is served, with `text` in it, to somebody who reads German too."""
+        url = f"http://localhost:{self._port}/"
         try:
-            with urlopen(f"http://localhost:{self._port}/", timeout=5) as response:
+            with urlopen(Request(url, headers={"Accept-Language": "de"}), timeout=5) as response:
                 return text in response.read().decode()
         except OSError:
             return False
@@ -116,6 +117,33 @@ def test_make_run_lives_through_a_setting_that_cannot_work(installed: Path, tmp_
         wrong = before.replace("processes: int = 1", "processes: int = 0")
         save_until(settings, wrong, lambda: "PROCESSES 0 would serve nobody" in started.log)
         save_until(settings, before, lambda: started.page("My Tornado App"))
+
+
+@pytest.mark.slow
+def test_make_run_notices_a_migration_that_it_waits_for_and_each_translation(
+    installed: Path, tmp_path: Path
+) -> None:
+    package = installed / "my_tornado_app"
+    accounts, translations = package / "accounts.py", package / "translations"
+    before = accounts.read_text()
+    after = "    created_at: Mapped[datetime] = mapped_column(UtcDateTime)\n"
+    translations.mkdir()
+    german = translations / "de.csv"
+    try:
+        with make_run(installed, tmp_path) as started:
+            wait_for(lambda: started.page("My Tornado App"), "the app")
+            save_until(german, '"Log in","Anmelden"\n', lambda: started.page("Anmelden"))
+            save_until(german, '"Log in","Einloggen"\n', lambda: started.page("Einloggen"))
+            changed = before.replace(after, f"{after}    age: Mapped[int | None]\n")
+            save_until(accounts, changed, lambda: "write the migration" in started.log)
+            done = run("make", "migration", "m=Users have an age", cwd=installed, timeout_s=600)
+            assert done.returncode == 0, done.stdout + done.stderr
+            wait_for(lambda: started.page("My Tornado App"), "the app")
+    finally:
+        accounts.write_text(before)
+        shutil.rmtree(translations)
+        for made in (*package.rglob("*_users_have_an_age.py"), *installed.glob("app.db*")):
+            made.unlink()
 
 
 @pytest.mark.slow

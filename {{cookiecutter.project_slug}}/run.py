@@ -9,19 +9,26 @@ import os
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
-import tornado.autoreload
+PACKAGE = "{{cookiecutter.project_slug}}"
+RELOADED = f"{PACKAGE}_RELOADED".upper()
 
-RELOADED = "{{cookiecutter.project_slug}}_RELOADED".upper()
-
-# A new migration runs at once.
-versions = Path("{{cookiecutter.project_slug}}", "migrations", "versions")
-tornado.autoreload.watch(str(versions.absolute()))
+# What is watched beside modules: a new migration runs at once, and a translation is there. They are
+# made to look like modules, whose files are watched in any case: `tornado.autoreload.watch` reaches
+# the app while it runs, but not what waits for a change after an error, which is another copy of
+# tornado.autoreload.
+translations = Path(PACKAGE, "translations").absolute()
+versions = Path(PACKAGE, "migrations", "versions").absolute()
+for path in (versions, translations, *translations.glob("*.csv")):
+    watched = ModuleType(f"{path} of {__file__}")
+    watched.__file__ = str(path)
+    sys.modules[watched.__name__] = watched
 
 is_first_start = RELOADED not in os.environ
 os.environ[RELOADED] = "true"  # a reload replaces the process, and keeps its environment
 try:
-    runpy.run_module("{{cookiecutter.project_slug}}", run_name="__main__", alter_sys=True)
+    runpy.run_module(PACKAGE, run_name="__main__", alter_sys=True)
 except SystemExit as end:
     is_fault = isinstance(end.code, str)
     if is_fault and not is_first_start:

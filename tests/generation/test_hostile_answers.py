@@ -22,6 +22,7 @@ HOSTILE = {
     "markup": "<script>alert(1)</script> &amp; --> </title> [a](b) *c* # d",
     "yaml": "- a: b # c, &d *e !f | > @g",
     "non_ascii": "Zoë Ångström 山田太郎 עברית 👩\u200d🚀 ﬀ ß",
+    "look_alikes": " Bob’s\u00a0“app” – Приложение а, ο Αpp, Ａ！ 3 × 4\u2009\u2011 \u200b",  # noqa: RUF001
     "long": "word " * 39 + "words",
     "marker": "x # engine: redis",
     "many_lines_in_one": "\\n\\r\\t",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from needs_cookiecutter_2_1_or_cruft_2_16 import why_not
+from needs_cookiecutter_2_1_or_cruft_2_16 import MAX_SLUG_LENGTH, why_not
 
-from ..conftest import ENGINES, Bake, run
+from ..conftest import ENGINES, Bake, run, tool
 from ..test_generated_suites import INSTALL_AND_TEST_S, PYTHONS, _python
 
 # What is importable where a project is installed, and could be the name of a package.
@@ -65,6 +65,23 @@ def test_whatever_lies_beside_the_package_is_refused_as_its_name(
     names |= set(re.findall(r"^(\w+)/?$", (project / ".gitignore").read_text(), re.MULTILINE))
     assert {"Makefile", "tests", "build"} <= names
     assert not {name for name in _slugs(names) if why_not(name) is None}
+
+
+def test_whatever_make_runs_is_refused_as_its_name(project: Path) -> None:
+    """Also what it installs only when it is needed, as `make lock` does."""
+    makefile = (project / "Makefile").read_text()
+    programs = set(re.findall(r"\$\(RUN\) (\w+)", makefile)) - {project.name}
+    assert {"alembic", "pytest", "uv"} <= programs
+    assert not {name for name in programs if why_not(name) is None}
+
+
+@pytest.mark.parametrize("length", [1, 20, 33, 43, MAX_SLUG_LENGTH])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_name_of_any_length_needs_no_formatting(bake: Bake, engine: str, length: int) -> None:
+    project = bake(engine=engine, project_slug="a" * length)
+    for command in (["format", "--check", "--diff"], ["check"]):
+        done = run(tool("ruff"), *command, "--no-cache", ".", cwd=project)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _names(python: Path, program: str) -> list[str]:

@@ -46,7 +46,8 @@ REFUSED_SLUGS = [
     ("py", "is a package that the project depends on", "py_app"),
     ("aux", "is the name of a device on Windows", "aux_app"),
     ("Class", "is no package name", "class_app"),
-    ("x" * 101, "has 101 characters; 100 are the most", "x" * 40),
+    ("x" * 51, "has 51 characters; 50 are the most", "x" * 40),
+    ("xx", "is a module of Python's standard library", "xx_app"),
     ('a"b', "is no package name", "a_b"),
     ('"""', "is no package name", "my_app"),
 ]
@@ -62,7 +63,7 @@ def test_a_slug_that_cannot_work_is_refused(
     assert line.endswith(f"; write for example {instead}.")
 
 
-@pytest.mark.parametrize("slug", ["a", "app2", "match", "my_app", "x" * 100])
+@pytest.mark.parametrize("slug", ["a", "app2", "match", "my_app", "x" * 50])
 def test_a_slug_that_can_work_is_taken(template: Path, tmp_path: Path, slug: str) -> None:
     done = run(tool("cookiecutter"), template, "--no-input", f"project_slug={slug}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -113,6 +114,16 @@ def test_an_answer_that_no_update_would_survive_is_refused(
     line = _refusal(template, tmp_path, *(f"{name}={answer}" for name, answer in answers.items()))
     assert line.startswith(f"Cannot create the project: {question} ")
     assert "which cruft would run as a template at each update" in line
+
+
+@pytest.mark.parametrize("mark", ["{{ x }}", "{% if x %}", "{# x #}", "{{"])
+def test_a_template_that_is_given_beforehand_leaves_nothing_behind(
+    template: Path, tmp_path: Path, mark: str
+) -> None:
+    """Cookiecutter runs it before the template is asked, and says by itself what is wrong."""
+    done = run(tool("cookiecutter"), template, "--no-input", f"description={mark}", cwd=tmp_path)
+    assert done.returncode != 0
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("question", ["project_name", "project_slug", "description", "email"])

@@ -1,4 +1,4 @@
-"""{{ cookiecutter.__project_name }}: a Tornado application. Start reading at app.py."""
+"""The code of {{ cookiecutter.__project_name }}, a Tornado application: start reading at app.py."""
 
 raise SystemExit(  # without hooks
     "This project is unfinished: it was generated with --accept-hooks=no, and has the "  # without hooks

@@ -19,9 +19,9 @@ from functools import partial
 import tornado.autoreload
 from tornado.httpserver import HTTPServer
 
-from . import logs, metrics, ports, processes
+from . import logs, metrics, ports, processes, texts
 from .app import App, make_app
-from .database import Database, DatabaseUnavailable, DatabaseUnusable
+from .database import Database, DatabaseUnavailable, DatabaseUnusable, SchemaBehind
 from .environment import read_environment
 from .proxies import make_server
 from .server import Server, raise_file_limit
@@ -69,10 +69,8 @@ def main() -> None:
         sys.exit("\n".join(error.faults))
     except StoreUnavailable as error:
         sys.exit(_store_is_down(settings, error))
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, DatabaseUnusable) as error:
         sys.exit(_database_is_down(error))
-    except DatabaseUnusable as error:
-        sys.exit(f"The database at {error.address} cannot be used: {error.cause}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -120,9 +118,10 @@ async def _migrate(settings: Settings) -> None:
 
 
 async def _prepare(settings: Settings) -> None:
-    """See that store and database can be used. It happens before any process is forked, so that one
-    alone migrates.
+    """See that translations, store and database can be used. It happens before any process is
+    forked, so that one alone migrates.
     """
+    texts.load()
     services = make_services(settings)
     try:
         if settings.debug:
@@ -169,7 +168,11 @@ async def _finish(app: App, server: Server, grace_s: float) -> None:
     """Lose no request: first those who send them learn from /readyz to send no more, then the
     socket is closed, then what has come is answered.
     """
-    log.info("stopping: %d requests in flight", len(app.in_flight))
+    log.info(
+        "stopping: %d requests in flight, %d open WebSockets",
+        len(app.in_flight),
+        len(app.websockets),
+    )
     app.draining = True
     server.drain()
     await asyncio.sleep(grace_s)
@@ -195,7 +198,18 @@ def _store_is_down(settings: Settings, error: StoreUnavailable) -> str:
     )
 
 
-def _database_is_down(error: DatabaseUnavailable) -> str:
+def _database_is_down(error: DatabaseUnavailable | DatabaseUnusable) -> str:
+    words = f"The database at {error.address} cannot be used: {error.cause}"
+    if isinstance(error, SchemaBehind):  # its cause says what to do
+        return words
+    if error.address.startswith("sqlite"):
+        return (
+            f"{words}. The app writes this file, and others beside it: give it the right to, in the "
+            "folder too, or name another file in DATABASE_URL. If another program keeps the file "
+            "locked, end that program."
+        )
+    if isinstance(error, DatabaseUnusable):
+        return words
     return (
         f"The database at {error.address} does not answer ({error.cause}). "
         f"Start it, or take a file: DATABASE_URL={Settings.database_url}"

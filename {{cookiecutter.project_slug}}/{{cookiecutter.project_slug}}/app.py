@@ -27,7 +27,7 @@ here = Path(__file__).parent
 
 def make_app(settings: Settings) -> App:
     """Return the application, not yet started. Raises ConfigurationError when the session settings
-    cannot work.
+    or a translation cannot work.
 
     Work of your own that runs beside the requests starts here: `app.background(...)`.
     """

@@ -38,6 +38,8 @@ class App(Application):
         services.store.use_in(self)
         self.in_flight: weakref.WeakSet[RequestHandler] = weakref.WeakSet()
         """The requests that are being answered; handlers/plain.py keeps it."""
+        self.websockets: weakref.WeakSet[RequestHandler] = weakref.WeakSet()
+        """Those that are open, for which no shutdown waits; handlers/plain.py keeps it."""
         self.not_ready: dict[str, set[str]] = {}
         """What /readyz has found and logged, by part; handlers/health.py keeps it."""
         self.draining = False

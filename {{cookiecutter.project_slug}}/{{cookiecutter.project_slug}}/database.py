@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, MetaData, event, exc, exists, false, select
+from sqlalchemy import Connection, DateTime, MetaData, event, exc, exists, false, select, text
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -34,6 +34,7 @@ from .database_errors import (
     is_wrong_schema,
     told_apart,
 )
+from .per_loop import PerLoop
 
 __all__ = [
     "Base",
@@ -98,8 +99,13 @@ class Database:
         """`pool_size`: the most connections of this process; who comes next waits `timeout_s`."""
         self.address = make_url(url).render_as_string(hide_password=True)
         """Where it is, for people. Never a password."""
-        self.engine = _engine(url, self.address, statement_timeout_s=timeout_s, pool_size=pool_size)
         self._url = url
+        self._engines = PerLoop(lambda: _engine(url, self.address, timeout_s, pool_size))
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine of the running event loop."""
+        return self._engines.get()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -137,10 +143,8 @@ class Database:
         tables = (exists(select(each).where(false())) for each in Base.metadata.sorted_tables)
         with self._saying_what_to_repair():
             async with self.session() as session:
-                connection = await session.connection()
                 await session.execute(select(*tables))
-                if (statement := _NEEDS_WRITING.get(connection.dialect.name)) is not None:
-                    await connection.exec_driver_sql(statement)
+                await session.execute(text(_NEEDS_WRITING))
 
     async def migrate(self) -> None:
         """Run the migrations that have not run yet, all or none. Raises as `start` does, and what
@@ -159,7 +163,7 @@ class Database:
             await engine.dispose()
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections of this event loop."""
         await self.engine.dispose()
 
     async def _reach(self) -> None:
@@ -184,12 +188,9 @@ class Database:
             raise DatabaseUnusable(self.address, error.orig or error) from error
 
 
-# Statements that change nothing, and fail where a change would: on a file or a server that can only
-# be read.
-_NEEDS_WRITING = {
-    "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": "SELECT FROM alembic_version WHERE false FOR UPDATE",
-}
+# Changes nothing, and fails where a change would: on a file or a server that can only be read. To
+# begin a transaction is not enough: SQLite begins one that only reads where it may not write.
+_NEEDS_WRITING = "UPDATE alembic_version SET version_num = version_num WHERE false"
 
 
 def _engine(url: str, address: str, statement_timeout_s: int, pool_size: int = 1) -> AsyncEngine:

@@ -191,7 +191,7 @@ class Metrics:
             await asyncio.sleep(look_every_s)
             self._lag.observe(max(0.0, loop.time() - due))
             self._hashing.set(app.services.accounts.hashing_queue)
-            self._in_flight.set(len(app.in_flight))
+            self._in_flight.set(len(app.in_flight) + len(app.websockets))
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             self._files.set(min(open_files(), limit))
             self._max_files.set(limit)

@@ -17,6 +17,7 @@ from typing import TypeVar
 import argon2
 
 from .load import Busy, Client, check_client, client
+from .per_loop import PerLoop
 from .texts import _
 
 min_password_characters = 8
@@ -69,8 +70,8 @@ class Hasher:
     def __init__(self, cost: argon2.Parameters = PASSWORD_COST, threads: int = 2) -> None:
         """Each of the `threads` works with the memory of `cost`; who comes next waits."""
         self._argon2 = argon2.PasswordHasher.from_parameters(cost)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
-        self._threads = asyncio.Semaphore(threads)
+        self._pool = PerLoop(lambda: ThreadPoolExecutor(threads, thread_name_prefix="argon2"))
+        self._threads = PerLoop(lambda: asyncio.Semaphore(threads))
         self._waiting: list[Client] = []
 
     @property
@@ -79,8 +80,8 @@ class Hasher:
         return len(self._waiting)
 
     def close(self) -> None:
-        """Let go of the threads. Nothing works afterwards."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let go of the threads of this event loop, in which nothing works afterwards."""
+        self._pool.get().shutdown(wait=False, cancel_futures=True)
 
     async def hash(self, password: str) -> str:
         return await self._in_pool(lambda: self._argon2.hash(_normal(password)))
@@ -112,15 +113,16 @@ class Hasher:
         if sum(not each.gone for each in self._waiting) >= max_waiting:
             raise Busy("too many passwords wait to be checked")
         self._waiting.append(client.get())
+        threads = self._threads.get()
         try:
-            await self._threads.acquire()
+            await threads.acquire()
         finally:
             self._waiting.remove(client.get())
         try:
             check_client()
-            return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+            return await asyncio.get_running_loop().run_in_executor(self._pool.get(), function)
         finally:
-            self._threads.release()
+            threads.release()
 
 
 def _normal(password: str) -> str:

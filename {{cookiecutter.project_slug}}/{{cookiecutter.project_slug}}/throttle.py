@@ -210,7 +210,8 @@ class _Slot:
 
     def _refuse_if_failed(self, held: list[bytes], now: float) -> None:
         if all(value.endswith(b"failed") for value in held):
-            wait_s = min(map(_until, held)) - now
+            # The record ends with the window by the store's clock, wherever ours was set meanwhile.
+            wait_s = min(self.limit.window_s, min(map(_until, held)) - now)
             raise TooManyFailures(self.limit, max(1, math.ceil(round(wait_s, 3))))
 
     async def _write(self, number: str, expected: bytes | None) -> bool:

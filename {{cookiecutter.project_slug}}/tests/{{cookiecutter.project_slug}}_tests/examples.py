@@ -10,6 +10,7 @@ from types import ModuleType
 from {{cookiecutter.project_slug}}.app import App
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = "{{cookiecutter.project_slug}}"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -33,8 +34,8 @@ EXAMPLES = _examples()
 
 def run(name: str) -> ModuleType:
     """Run an example as a module of handlers/."""
-    module = ModuleType(f"{{cookiecutter.project_slug}}.handlers.{name.lower()}")
-    module.__package__ = "{{cookiecutter.project_slug}}.handlers"
+    module = ModuleType(f"{PACKAGE}.handlers.{name.lower()}")
+    module.__package__ = f"{PACKAGE}.handlers"
     exec(compile(EXAMPLES[name], name, "exec"), vars(module))
     return module
 
@@ -58,6 +59,6 @@ def text_of(page: str, file: str) -> str:
 
 def add_template(app: App, page: str, name: str, folder: Path) -> None:
     """Add a template of a page to those of the app, in a copy of them in `folder`."""
-    shutil.copytree(ROOT / "{{cookiecutter.project_slug}}/templates", folder, dirs_exist_ok=True)
+    shutil.copytree(ROOT / PACKAGE / "templates", folder, dirs_exist_ok=True)
     (folder / name).write_text(text_of(page, f"templates/{name}"), encoding="utf-8")
     app.settings["template_path"] = str(folder)

@@ -17,7 +17,10 @@ from {{cookiecutter.project_slug}}.accounts import (
 )
 from {{cookiecutter.project_slug}}.database import Database
 from {{cookiecutter.project_slug}}.sessions import Store
-from {{cookiecutter.project_slug}}.usernames import UsernameRefused, check_username
+from {{cookiecutter.project_slug}}.usernames import (
+    UsernameRefused,
+    check_username,
+)
 
 from .conftest import CHEAP_HASHES, COOKIE_SECRET
 

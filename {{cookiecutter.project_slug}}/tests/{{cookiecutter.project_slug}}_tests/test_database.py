@@ -30,7 +30,10 @@ from {{cookiecutter.project_slug}}.database import (
     DatabaseUnusable,
     is_taken,
 )
-from {{cookiecutter.project_slug}}.database_errors import WRONG_SCHEMA, told_apart
+from {{cookiecutter.project_slug}}.database_errors import (
+    WRONG_SCHEMA,
+    told_apart,
+)
 
 from .browser import Browser
 from .servers import HOST, free_port
@@ -266,6 +269,14 @@ async def test_readyz_knows_a_database_that_cannot_be_written(
         await connection.exec_driver_sql("PRAGMA query_only=ON")
     page = await browser.get("/readyz")
     assert '"database": "unusable"' in page.text
+
+
+@pytest.mark.gen_test
+async def test_a_file_that_may_only_be_read_is_not_ready(file: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///file:{file}?mode=ro&uri=true")
+    with pytest.raises(DatabaseUnusable, match="attempt to write a readonly database"):
+        await database.ping()
+    await database.close()
 
 
 @pytest.mark.gen_test

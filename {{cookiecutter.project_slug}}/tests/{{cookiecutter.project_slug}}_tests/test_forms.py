@@ -11,7 +11,10 @@ from tornado.web import HTTPError
 
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
-from {{cookiecutter.project_slug}}.handlers.rights import authenticated, require
+from {{cookiecutter.project_slug}}.handlers.rights import (
+    authenticated,
+    require,
+)
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 from {{cookiecutter.project_slug}}.settings import Settings
 

@@ -8,16 +8,18 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
-from {{cookiecutter.project_slug}} import logs
+from {{cookiecutter.project_slug}} import database, logs
 from {{cookiecutter.project_slug}}.__main__ import main
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.database import DatabaseUnavailable
@@ -254,6 +256,21 @@ def test_a_database_that_does_not_answer_is_one_line_without_the_password(
     assert "does not answer" in words
     assert words.endswith("DATABASE_URL=sqlite+aiosqlite:///app.db")
     assert "hunter2" not in words
+
+
+def test_a_file_that_cannot_be_used_is_one_line_about_files(
+    last_words: Callable[..., str],
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database, "timeout_s", 0)
+    with closing(sqlite3.connect(tmp_path / "app.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        words = last_words(SESSION_ENGINE="memory", DATABASE_URL=database_url)
+    assert "\n" not in words
+    assert f"{database_url} cannot be used: database is locked. " in words
+    assert words.endswith("If another program keeps the file locked, end that program.")
 
 
 def test_faults_of_the_settings_are_one_line_each(last_words: Callable[..., str]) -> None:

@@ -19,7 +19,10 @@ from {{cookiecutter.project_slug}} import texts
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.handlers.rights import require
-from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
+from {{cookiecutter.project_slug}}.sessions import (
+    ConfigurationError,
+    StoreUnavailable,
+)
 
 from .browser import Browser, Page
 from .conftest import MakeBrowser
@@ -146,13 +149,52 @@ async def test_every_text_that_people_see_is_translated_and_found_by_tools(
     assert language.asked - marked() == set()
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "fault"),
+    [
+        ("fr.csv", '"Welcome, {name}!","Bienvenue {nom}!"', "has {nom}, and the English text has"),
+        ("fr.csv", '"Welcome, {name}!","Bienvenue {name!"', "has a brace without its other half"),
+        ("fr.csv", '"Welcome, {name}!","Bienvenue {name.x}!"', "has {name.x}"),
+        ("fr.csv", '"Welcome, {name}!","Bienvenue {name:d}!"', "has {name:d}"),
+        ("fr.csv", '"Welcome!","Bienvenue {}!"', "has {}"),
+        ("fr.csv", '"Log in";"Se connecter"', "has no translation"),
+        ("fr.csv", '"Log in","Se connecter","many"', "ends with 'many': write singular, plural or"),
+        ("fr.csv", '"Log in","Acc\u00e9der"', "is not UTF-8: save the file in that encoding"),
+        ("fr.old.csv", '"Log in","Se connecter"', "is not named after a language"),
+    ],
+)
+def test_a_translation_that_would_fail_later_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, row: str, fault: str
+) -> None:
+    monkeypatch.setattr(texts, "folder", tmp_path)
+    text = f'"Home","Accueil"\n"Log out","Sortir"\n{row}\n'
+    (tmp_path / name).write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigurationError) as error:
+        texts.load()
+    (line,) = error.value.faults
+    where = f"{tmp_path.name}/{name}"
+    assert line.startswith(where if "named" in fault else f"{where}, line 3 ")
+    assert fault in line
+
+
+def test_a_translation_may_leave_out_placeholders_and_repeat_a_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "folder", tmp_path)
+    rows = '"One is ended.","{count} weg","singular"\n\n"Hello, {name}","Hallo"\n"An {","Ein {"\n'
+    (tmp_path / "de.csv").write_text(rows, encoding="utf-8-sig")
+    texts.load()
+    (tmp_path / "de.csv").unlink()
+    texts.load()
+
+
 # --- The recipe
 
 
 @pytest.fixture
 def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The language of docs/recipes.md."""
-    text = text_of("recipes.md", "{{cookiecutter.project_slug}}/translations/de.csv")
+    text = text_of("recipes.md", f"{PACKAGE.name}/translations/de.csv")
     (tmp_path / "de.csv").write_text(text, encoding="utf-8")
     monkeypatch.setattr(texts, "folder", tmp_path)
     texts.load()

@@ -119,6 +119,43 @@ async def test_logging_in_as_somebody_else_brings_nothing_along(browser: Browser
 
 
 @pytest.mark.gen_test
+async def test_logging_in_again_keeps_what_is_in_the_session(browser: Browser) -> None:
+    await browser.register("ada")
+    await browser.post("/", text="a note of ada's")
+    before = browser.session_cookie
+    page = await browser.login("ada")
+    assert page.flashes == [("success", "Welcome back, ada.")]
+    assert "a note of ada's" in page.plain
+    assert before is not None
+    assert browser.session_cookie is not None
+    assert browser.session_cookie.value != before.value
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_is_sent_twice_logs_in_twice(
+    app: App, make_browser: MakeBrowser
+) -> None:
+    await make_browser().register()
+    first, second = make_browser(), make_browser()
+    await first.post("/", text="written before")
+    second.cookies = dict(first.cookies)
+    both = asyncio.Barrier(2)  # both have loaded the session before either changes its id
+    find_login = app.services.accounts.find_login
+
+    async def find(name: str) -> User | None:
+        await both.wait()
+        return await find_login(name)
+
+    app.services.accounts.find_login = find  # type: ignore[method-assign]
+    answers = await asyncio.gather(first.login(), second.login())
+    assert [answer.status for answer in answers] == [200, 200]
+    pages = [await each.get("/account") for each in (first, second)]
+    assert [page.url for page in pages] == ["/account", "/account"]
+    notes = ["written before" in (await each.get("/")).plain for each in (first, second)]
+    assert notes.count(True) == 1
+
+
+@pytest.mark.gen_test
 async def test_19_logout_ends_the_session_and_a_replayed_cookie_is_refused(
     make_browser: MakeBrowser,
 ) -> None:

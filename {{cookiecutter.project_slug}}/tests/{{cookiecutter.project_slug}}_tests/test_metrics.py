@@ -18,9 +18,11 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
+from tornado.websocket import WebSocketHandler, websocket_connect
 
 from {{cookiecutter.project_slug}} import metrics
 from {{cookiecutter.project_slug}}.app import App
+from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 
 from .app_process import SLOW, Process
@@ -149,6 +151,26 @@ async def test_what_waits_and_what_is_open_is_looked_at(
     assert value_in(text, "app_open_files") > 3
     assert value_in(text, "app_max_open_files") > value_in(text, "app_open_files")
     assert "app_hashing_queue 0.0" in text
+
+
+class Socket(BaseHandler, WebSocketHandler):
+    pass
+
+
+@pytest.mark.gen_test
+async def test_open_websockets_are_in_flight_and_no_shutdown_waits_for_them(
+    app: App, scrape: Callable[[], Any], base_url: str
+) -> None:
+    app.add_handlers(".*", [("/socket", Socket)])
+    connection = await websocket_connect(base_url.replace("http", "ws") + "/socket")
+    while value_in(await scrape(), "app_requests_in_flight") != 1:
+        await asyncio.sleep(0.02)
+    began = time.monotonic()
+    await app.drain(10)
+    assert time.monotonic() - began < 5
+    connection.close()
+    while value_in(await scrape(), "app_requests_in_flight") != 0:
+        await asyncio.sleep(0.02)
 
 
 @pytest.mark.gen_test

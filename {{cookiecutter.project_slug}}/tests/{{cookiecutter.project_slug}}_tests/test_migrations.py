@@ -4,6 +4,7 @@ copy of the project.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -190,6 +191,28 @@ def test_of_several_that_migrate_at_once_one_does(project: Project) -> None:
     ended = [process.end(60) for process in running]
     assert [status for status, _ in ended] == [0, 0, 0], ended
     assert sum(output.count("migration done: 0001") for _, output in ended) == 1
+
+
+def test_two_migrations_with_the_same_words_in_one_minute_are_two(project: Project) -> None:
+    after = "    created_at: Mapped[datetime] = mapped_column(UtcDateTime)\n"
+    for column in ("age", "height"):
+        project.insert("accounts.py", after, f"    {column}: Mapped[int | None]\n")
+        project.make_migration("Users change")
+        project.migrate()
+    assert project.sql("SELECT age, height FROM users") == 2 * [(None, None)]
+
+
+@pytest.mark.parametrize("command", [[], ["migrate"]])
+def test_a_migration_without_the_one_before_it_is_named(
+    project: Project, command: list[str]
+) -> None:
+    project.add_migration("pass")
+    file = project.versions / "9999_of_a_test.py"
+    file.write_text(re.sub('"(?=$)', 'y"', file.read_text(encoding="utf-8"), count=1, flags=re.M))
+    status, output = project.run(PACKAGE, *command)
+    assert status == 1
+    assert "Traceback" not in output
+    assert "y', which no file there has: bring that file back" in output.splitlines()[-1]
 
 
 # --- docs/database.md

@@ -50,6 +50,7 @@ async def test_33_every_answer_has_the_security_headers(app: App, browser: Brows
         "/static/style.css": 200,
         "/static/nothing.css": 404,
         "/static/%00": 404,
+        "/static/": 404,
         "/nothing": 404,
         "/healthz": 200,
         "/account/delete": 405,

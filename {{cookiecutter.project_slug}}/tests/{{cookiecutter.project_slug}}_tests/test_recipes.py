@@ -25,7 +25,7 @@ from tornado.tcpclient import TCPClient
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from {{cookiecutter.project_slug}}.accounts import User
+from {{cookiecutter.project_slug}}.accounts import User, max_role_characters
 from {{cookiecutter.project_slug}}.app import App, make_app
 from {{cookiecutter.project_slug}}.proxies import make_server
 from {{cookiecutter.project_slug}}.settings import Settings, read_settings
@@ -58,8 +58,12 @@ async def test_the_page_for_admins_changes_roles(
     await browser.login("eve <b>")
     assert (await browser.get("/users")).status == 403
     page = await admin.post("/users", user_id=eve.id, role="admin")
-    assert page.flashes[-1][0] == "success"
+    assert page.flashes == [("success", "The role is changed, in open sessions too.")]
     assert (await browser.get("/users")).status == 200
+    page = await admin.post("/users", user_id=eve.id, role="x" * (max_role_characters + 1))
+    assert page.flashes == [("error", "Use a role of at most 20 letters and digits.")]
+    page = await admin.post("/users", user_id="nobody", role="admin")
+    assert page.flashes == [("error", "This user is gone.")]
 
 
 @pytest.mark.gen_test

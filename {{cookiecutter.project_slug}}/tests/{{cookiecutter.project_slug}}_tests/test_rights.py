@@ -25,8 +25,7 @@ from {{cookiecutter.project_slug}}.user_command import UserCommand
 
 from .browser import Browser
 from .conftest import COOKIE_SECRET, MakeBrowser
-
-ROOT = Path(__file__).parents[2]
+from .project_copy import PACKAGE, ROOT
 
 
 class Admins(BaseHandler):
@@ -215,7 +214,7 @@ async def test_the_command_line_says_what_cannot_be(app: App, command: Callable[
 def test_options_of_the_app_go_behind_the_command(tmp_path: Path, empty_database: Path) -> None:
     url = f"--database-url=sqlite:///{shutil.copy(empty_database, tmp_path)}"
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COOKIE_SECRET": COOKIE_SECRET}
-    add = [sys.executable, "-m", "{{cookiecutter.project_slug}}", "user", "add", "ada"]
+    add = [sys.executable, "-m", PACKAGE, "user", "add", "ada"]
     done = subprocess.run(
         [*add, url, "--session-engine=memory"],
         env=environ, input="correct horse\n", capture_output=True, text=True, timeout=60, cwd=tmp_path,

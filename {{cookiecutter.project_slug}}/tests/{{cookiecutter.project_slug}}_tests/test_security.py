@@ -20,8 +20,15 @@ import pytest
 
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
-from {{cookiecutter.project_slug}}.sessions import ConfigurationError, SessionConfig
-from {{cookiecutter.project_slug}}.sessions.cookie import CookieSigner, id_of, new_token
+from {{cookiecutter.project_slug}}.sessions import (
+    ConfigurationError,
+    SessionConfig,
+)
+from {{cookiecutter.project_slug}}.sessions.cookie import (
+    CookieSigner,
+    id_of,
+    new_token,
+)
 from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 from {{cookiecutter.project_slug}}.settings import Settings
 

@@ -18,6 +18,8 @@ from {{cookiecutter.project_slug}}.services import make_services
 from {{cookiecutter.project_slug}}.sessions import Store
 from {{cookiecutter.project_slug}}.settings import Settings
 
+from .conftest import Start
+
 PACKAGE = Path({{cookiecutter.project_slug}}.__file__).parent
 
 
@@ -72,6 +74,32 @@ async def test_services_work_without_an_application(app: App, settings: Settings
     ada = await services.accounts.register("ada", "correct horse")
     await services.close()
     assert await app.services.accounts.find(ada.id) is not None
+
+
+# One after the other: two event loops, and one of a process that was forked from theirs.
+LOOPS = """
+import asyncio, os, sys
+from {{cookiecutter.project_slug}}.services import make_services
+from {{cookiecutter.project_slug}}.settings import read_settings
+
+accounts = make_services(read_settings(["app"], os.environ)).accounts
+
+async def log_in():
+    async with asyncio.timeout(10):
+        assert await accounts.authenticate("nobody", "correct horse") is None
+        print("done", flush=True)
+
+asyncio.run(log_in())
+asyncio.run(log_in())
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+asyncio.run(log_in())
+"""
+
+
+def test_services_work_in_several_loops_and_after_a_fork(start: Start, database_url: str) -> None:
+    status, output = start(program=("-c", LOOPS), DATABASE_URL=database_url).end(60)
+    assert (status, output.count("done")) == (0, 3), output
 
 
 # --- Background jobs

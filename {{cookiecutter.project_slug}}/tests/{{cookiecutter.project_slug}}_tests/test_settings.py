@@ -10,7 +10,10 @@ import pytest
 
 from {{cookiecutter.project_slug}}.app import make_app
 from {{cookiecutter.project_slug}}.csp import content_security_policy
-from {{cookiecutter.project_slug}}.sessions import ConfigurationError, SessionConfig
+from {{cookiecutter.project_slug}}.sessions import (
+    ConfigurationError,
+    SessionConfig,
+)
 from {{cookiecutter.project_slug}}.settings import Settings, read_settings
 
 SECRET = "s3cret-" * 6

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from {{cookiecutter.project_slug}}.sessions import ConfigurationError
-from {{cookiecutter.project_slug}}.sessions.engines.redis_connection import _CAUSES
+from {{cookiecutter.project_slug}}.sessions.engines.redis_connection import (
+    _CAUSES,
+)
 from {{cookiecutter.project_slug}}.settings import in_variables, read_settings
 
 SECRET = "s3cret-" * 6

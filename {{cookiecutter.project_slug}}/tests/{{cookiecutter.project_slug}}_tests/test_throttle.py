@@ -112,6 +112,19 @@ async def test_the_pause_ends_by_itself(app: App, clock: Clock) -> None:
 
 
 @pytest.mark.gen_test
+async def test_no_pause_is_longer_than_the_window_although_the_clock_is_set_back(
+    app: App, clock: Clock
+) -> None:
+    for _ in range(account_limit.times):
+        assert await fail(app.services.throttle, "192.0.2.1", "ada")
+    clock.now -= 3600
+    with pytest.raises(TooManyFailures) as refused:
+        async with app.services.throttle.attempt(login("192.0.2.1", "ada")):
+            pass
+    assert refused.value.retry_after_s == account_limit.window_s
+
+
+@pytest.mark.gen_test
 async def test_a_refused_attempt_does_not_prolong_the_pause(app: App, clock: Clock) -> None:
     for _ in range(account_limit.times):
         await fail(app.services.throttle, "192.0.2.1", "ada")

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from ..accounts import EmailTaken, User, UsernameTaken, email_required
 from ..mail import EmailRefused, check_email
 from ..passwords import PasswordRefused, check_password
-from ..sessions import Message
+from ..sessions import Message, SessionLost
 from ..texts import _
 from ..throttle import (
     TooManyFailures,
@@ -41,25 +41,34 @@ class AuthHandler(BaseHandler):
         """Make this session the user's, with a new id. Returns False where the account was changed
         in the meantime.
         """
-        if self.user is not None:
+        if self.user is not None and self.user.id != user.id:
             self.session.destroy()  # somebody else was logged in here: nothing of theirs goes on
-        # A new id: one that an attacker planted in this browser before the login is worth nothing
-        # after it (fixation).
-        self.session.regenerate()
-        days = self.application.services.settings.remember_days
-        self.session.remember(days if remember else None)
-        self.session.owner = user.id
-        self.session.update({name: getattr(user, name) for name in KNOWN})
         # First on the list of the user's sessions, then a look at the account: a password change
         # that this look cannot see finds the session there, and ends it. Then alone is somebody
         # logged in.
-        await self.session.save()
+        try:
+            await self._list_under(user, remember)
+        except SessionLost:
+            # The form was sent twice, and the other login has moved the session to its own new id.
+            # Who has proved to be the user gets a new one; what was in the old one is the other's.
+            await self._list_under(user, remember)
         if not await self.accounts.note_login(user):
             self.session.destroy()
             return False
         self.session["user_id"] = user.id
         self.application.count("login")
         return True
+
+    async def _list_under(self, user: User, remember: bool) -> None:
+        # A new id: one that an attacker planted in this browser before the login is worth nothing
+        # after it (fixation).
+        self.session.regenerate()
+        self.session.pop("user_id", None)
+        days = self.application.services.settings.remember_days
+        self.session.remember(days if remember else None)
+        self.session.owner = user.id
+        self.session.update({name: getattr(user, name) for name in KNOWN})
+        await self.session.save()
 
     async def authenticate(self, name: str, password: str) -> User | None:
         """Return the user; None counts as a failure."""

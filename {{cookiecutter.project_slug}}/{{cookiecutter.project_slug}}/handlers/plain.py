@@ -76,10 +76,13 @@ class _Common(RequestHandler):
     def on_connection_close(self) -> None:
         super().on_connection_close()
         self.client.gone = True
+        self.application.websockets.discard(self)
 
     def on_finish(self) -> None:
         super().on_finish()
         self.application.in_flight.discard(self)
+        if self.get_status() == 101:  # Tornado finishes the request of a WebSocket as it opens
+            self.application.websockets.add(self)
 
     def get_user_locale(self) -> Locale | None:
         """The language that somebody has chosen, if this cookie says so. None: the browser's."""
@@ -163,6 +166,13 @@ class StaticHandler(_Common, StaticFileHandler):
     def prepare(self) -> None:
         if "\x00" in self.request.path or "%00" in self.request.path:
             raise HTTPError(404)  # no file has such a name, and asking for one fails
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        try:
+            return super().validate_absolute_path(root, absolute_path)
+        except HTTPError as error:
+            error.status_code = 404  # Tornado forbids folders, but no login would open them
+            raise
 
 
 @stream_request_body

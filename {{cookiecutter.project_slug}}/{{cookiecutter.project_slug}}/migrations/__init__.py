@@ -20,6 +20,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from ..sessions import ConfigurationError
+
 log = logging.getLogger(__name__)
 
 PACKAGE = __name__.partition(".")[0]
@@ -30,6 +32,7 @@ _LOCK = 7_305_212_604_841_731_586
 
 def upgrade(connection: Connection) -> None:
     """Run what has not run yet: all of it, or, where something fails, nothing."""
+    _revisions()
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "heads")
@@ -85,9 +88,20 @@ def _config() -> Config:
 
 @lru_cache(maxsize=1)
 def _revisions() -> tuple[set[str], set[str]]:
-    """The newest revision (several, after a merge of two branches), and all of them."""
+    """The newest revision (several, after a merge of two branches), and all of them. Raises
+    ConfigurationError if one is missing in between.
+    """
     scripts = ScriptDirectory.from_config(_config())
-    return set(scripts.get_heads()), {each.revision for each in scripts.walk_revisions()}
+    try:
+        known = {each.revision for each in scripts.walk_revisions()}
+    except KeyError as error:
+        raise ConfigurationError(
+            [
+                f"a migration in {scripts.versions} follows revision {error}, which no file there "
+                "has: bring that file back, or write another revision into `down_revision`"
+            ]
+        ) from error
+    return set(scripts.get_heads()), known
 
 
 def _names(names: set[str]) -> str:

@@ -15,7 +15,10 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResp
 from tornado.web import RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
-from {{cookiecutter.project_slug}}.sessions import NotificationMixin, SessionMixin
+from {{cookiecutter.project_slug}}.sessions import (
+    NotificationMixin,
+    SessionMixin,
+)
 
 Act = Callable[[Any], object]
 """What a test lets a handler do: a function or coroutine function that gets the handler."""

@@ -19,7 +19,11 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler
 
-from {{cookiecutter.project_slug}}.sessions import NotificationMixin, SessionMixin, Store
+from {{cookiecutter.project_slug}}.sessions import (
+    NotificationMixin,
+    SessionMixin,
+    Store,
+)
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
 from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions import Owner, Store, StoreUnavailable
+from {{cookiecutter.project_slug}}.sessions import (
+    Owner,
+    Store,
+    StoreUnavailable,
+)
 
 from .conftest import ON_MEMORY, Browser, Clock, MakeBrowser, Pause, Script, run, value_of
 

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from tornado.web import HTTPError
 
-from {{cookiecutter.project_slug}}.sessions import SessionLost, Store, StoreUnavailable
+from {{cookiecutter.project_slug}}.sessions import (
+    SessionLost,
+    Store,
+    StoreUnavailable,
+)
 from {{cookiecutter.project_slug}}.sessions.codec import encode
 
 from .conftest import Browser, MakeBrowser, Pause, Script, messages_of, run, value_of

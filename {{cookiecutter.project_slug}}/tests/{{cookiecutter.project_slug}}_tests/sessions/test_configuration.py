@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from tornado.web import Application
 
-from {{cookiecutter.project_slug}}.sessions import ConfigurationError, SessionConfig, Store
+from {{cookiecutter.project_slug}}.sessions import (
+    ConfigurationError,
+    SessionConfig,
+    Store,
+)
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES
 
 from .conftest import COOKIE_SECRET

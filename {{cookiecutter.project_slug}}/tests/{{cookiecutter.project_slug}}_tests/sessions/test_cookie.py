@@ -9,7 +9,11 @@ import random
 import pytest
 from tornado.web import create_signed_value, decode_signed_value
 
-from {{cookiecutter.project_slug}}.sessions.cookie import CookieSigner, id_of, new_token
+from {{cookiecutter.project_slug}}.sessions.cookie import (
+    CookieSigner,
+    id_of,
+    new_token,
+)
 
 SECRET = "only-for-tests-" + "0123456789abcdef" * 2
 TOKEN = new_token()

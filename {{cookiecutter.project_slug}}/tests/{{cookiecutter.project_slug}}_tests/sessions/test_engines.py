@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine, Snapshot
+from {{cookiecutter.project_slug}}.sessions.engines import (
+    ENGINES,
+    Engine,
+    Snapshot,
+)
 from {{cookiecutter.project_slug}}.sessions.engines.base import TOMBSTONE_S
 from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
 from {{cookiecutter.project_slug}}.sessions.errors import StoreUnavailable

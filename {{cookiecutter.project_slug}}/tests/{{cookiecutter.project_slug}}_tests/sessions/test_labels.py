@@ -9,7 +9,11 @@ from tornado.web import HTTPError
 
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
 from {{cookiecutter.project_slug}}.sessions.engines import Snapshot
-from {{cookiecutter.project_slug}}.sessions.record import MOVED, new_field, renamed
+from {{cookiecutter.project_slug}}.sessions.record import (
+    MOVED,
+    new_field,
+    renamed,
+)
 
 from .conftest import Browser, MakeBrowser, Script, messages_of, run, value_of
 

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions import SessionTooLarge, StoreUnavailable
+from {{cookiecutter.project_slug}}.sessions import (
+    SessionTooLarge,
+    StoreUnavailable,
+)
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
 
 from ..servers import HOST

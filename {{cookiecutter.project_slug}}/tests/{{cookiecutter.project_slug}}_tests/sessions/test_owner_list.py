@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions import Owner, SessionTooLarge, Store, owner_list
+from {{cookiecutter.project_slug}}.sessions import (
+    Owner,
+    SessionTooLarge,
+    Store,
+    owner_list,
+)
 
 from .conftest import (
     ON_MEMORY,

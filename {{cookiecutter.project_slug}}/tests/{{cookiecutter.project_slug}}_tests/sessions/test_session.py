@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from tornado.web import HTTPError, RequestHandler
 
-from {{cookiecutter.project_slug}}.sessions import SessionManager, SessionMixin, Store
+from {{cookiecutter.project_slug}}.sessions import (
+    SessionManager,
+    SessionMixin,
+    Store,
+)
 
 from .conftest import MakeBrowser, Routes, Script, run, value_of
 

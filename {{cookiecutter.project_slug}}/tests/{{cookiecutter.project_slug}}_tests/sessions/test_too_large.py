@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions import Owner, SessionTooLarge, Store
+from {{cookiecutter.project_slug}}.sessions import (
+    Owner,
+    SessionTooLarge,
+    Store,
+)
 
 from .conftest import Browser, MakeBrowser, Script, messages_of, run, value_of
 
