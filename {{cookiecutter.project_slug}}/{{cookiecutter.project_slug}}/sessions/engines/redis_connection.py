@@ -59,10 +59,11 @@ class RedisConnection(Connection):
         else:
             transport = await self._open(*server, tls=tls_of(options))
         commands = await _login(options)
-        self._login += [self.loop.create_future() for _ in commands]
+        replies: list[asyncio.Future[Any]] = [self.loop.create_future() for _ in commands]
+        self._login += replies
         transport.writelines(map(pack_command, commands))
-        for reply in await asyncio.gather(*self._login):
-            if isinstance(reply, ResponseError):
+        for each in replies:
+            if isinstance(reply := await each, ResponseError):
                 raise unavailable(self.address, reply)
 
     async def _follow(self, sentinels: Sentinels, master: Node) -> None:
