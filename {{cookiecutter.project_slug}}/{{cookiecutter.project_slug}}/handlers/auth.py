@@ -63,7 +63,7 @@ class AuthHandler(BaseHandler):
         # A new id: one that an attacker planted in this browser before the login is worth nothing
         # after it (fixation).
         self.session.regenerate()
-        self.session.pop("user_id", None)
+        self.session.pop("user_id", None)  # until the account was looked at
         days = self.application.services.settings.remember_days
         self.session.remember(days if remember else None)
         self.session.owner = user.id
