@@ -106,8 +106,8 @@ class SessionManager(Session):
     async def save(self) -> None:
         """Commit now: for streams, long polling, WebSockets and jobs.
 
-        Raises `SessionLost` if another request has ended the session; in a GET that is not answered
-        yet, what was changed is dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is needed and the
+        Raises `SessionLost` if another request has ended the session; in a GET or a
+        WebSocket, what was changed is dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is needed and the
         headers are sent; `StoreUnavailable` if nothing is known to be saved.
         """
         self.check_loaded()
@@ -233,10 +233,8 @@ class SessionManager(Session):
         return [] if is_given else self.taken
 
     def drops_if_lost(self) -> bool:
-        # A response that is held waits for this very commit; after it, a job or a WebSocket is at
-        # work.
-        handler = self._handler()
-        waits = self.held is not None or (handler is not None and not is_finished(handler))
+        # A response that is held waits for this very commit; after it, a job is at work.
+        waits = self.held is not None or not is_over(self._handler())
         return waits and self.request.method in _READING
 
     def can_set_cookie(self) -> bool:
