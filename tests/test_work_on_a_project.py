@@ -50,7 +50,7 @@ class Started:
         return self._log.read_text(errors="replace")
 
     def page(self, text: str) -> bool:
-        """Whether the home page is served, with `text` in it, to somebody who reads German too."""
+        """Return whether the home page contains `text` for a browser that accepts German."""
         url = f"http://localhost:{self._port}/"
         try:
             with urlopen(Request(url, headers={"Accept-Language": "de"}), timeout=5) as response:

@@ -14,10 +14,9 @@ from types import ModuleType
 PACKAGE = "{{cookiecutter.project_slug}}"
 RELOADED = f"{PACKAGE}_RELOADED".upper()
 
-# What is watched beside modules: a new migration runs at once, and a translation is there. They are
-# made to look like modules, whose files are watched in any case: `tornado.autoreload.watch` reaches
-# the app while it runs, but not what waits for a change after an error, which is another copy of
-# tornado.autoreload.
+# Restart the app for a new migration or translation, too. tornado.autoreload watches the files of
+# all modules, so register these as modules. `tornado.autoreload.watch` is not enough: after an
+# error, another copy of tornado.autoreload waits for the change, with a list of its own.
 translations = Path(PACKAGE, "translations").absolute()
 versions = Path(PACKAGE, "migrations", "versions").absolute()
 for path in (versions, translations, *translations.glob("*.csv")):

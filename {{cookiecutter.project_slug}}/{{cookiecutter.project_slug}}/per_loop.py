@@ -1,4 +1,4 @@
-"""What belongs to one event loop of one process: connections and threads.
+"""Connections and thread pools, one for each event loop of each process.
 
 database.py and passwords.py use this. One application may be used in several loops in turn, as by
 `asyncio.run` in a script or a test, and be forked by `tornado.process.fork_processes`.
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """Makes a thing when it is asked for it, once in each event loop of each process."""
+    """Calls `make` on first use in each event loop of each process, and keeps the result."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._made: dict[tuple[int, asyncio.AbstractEventLoop], T] = {}
 
     def get(self) -> T:
-        """Return the thing of the running event loop. Raises RuntimeError where none runs."""
-        # A connection or a thread of another loop, or of the process that this one was forked from,
-        # never answers here: who waits for it waits for ever.
+        """Return the object of the running event loop. Raises `RuntimeError` if none is running."""
+        # Connections and threads of another loop, or of the process before a fork, do not work
+        # here: waiting for one of them would never end.
         home = os.getpid(), asyncio.get_running_loop()
         if home not in self._made:
             for key in [key for key in self._made if key[1].is_closed()]:

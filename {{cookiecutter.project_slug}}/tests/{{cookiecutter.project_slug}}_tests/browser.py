@@ -149,6 +149,12 @@ class Browser:
         names = (prefix + name for name in SESSION_COOKIES for prefix in _PREFIXES)
         return next((self.cookies[name] for name in names if name in self.cookies), None)
 
+    @property
+    def session_token(self) -> str:
+        """The value of the session's cookie, which must be there."""
+        assert self.session_cookie is not None
+        return self.session_cookie.value
+
     async def register(self, username: str = "ada", password: str = "correct horse") -> Page:
         """Make an account and be logged in."""
         return await self.post("/register", username=username, password=password)

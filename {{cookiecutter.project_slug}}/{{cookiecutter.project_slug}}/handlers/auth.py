@@ -49,8 +49,8 @@ class AuthHandler(BaseHandler):
         try:
             await self._list_under(user, remember)
         except SessionLost:
-            # The form was sent twice, and the other login has moved the session to its own new id.
-            # Who has proved to be the user gets a new one; what was in the old one is the other's.
+            # The form was sent twice, and the other request has changed the session's id. Log the
+            # user in with a new, empty session; the data stays in the other one.
             await self._list_under(user, remember)
         if not await self.accounts.note_login(user):
             self.session.destroy()

@@ -35,7 +35,7 @@ class Block:
         self.taken: list[dict[str, Notice]] = []
         """Notices that were taken in the block, to be put back if it fails."""
         self.is_saved = False
-        """Whether what the request had changed before the block was saved in it."""
+        """Whether changes made before the block began were saved while it was open."""
         self._id, self._state = session.id, session.state
         self._changes, self._outgoing = session.changes(), session.outgoing.copy()
 
