@@ -240,6 +240,8 @@ async def _store(
         now = session.store.clock()
         entry = Entry(handle, agent, address, since, now, now + session.ttl_s())
         await enlist(session.store, user_id, session_id, entry, prune=OWNER in fields)
+    if not session.outgoing and not labels_of(session.stored):
+        return await put(session, session_id, fields, create=create)
     labels = labels_of(fields)
     outgoing = {f: each.value for f, each in session.outgoing.items() if WAITING + f in fields}
     if outgoing or (not create and labels_of(session.stored)):  # all live as long as the session

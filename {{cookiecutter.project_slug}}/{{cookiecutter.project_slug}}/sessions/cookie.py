@@ -68,13 +68,15 @@ class CookieSigner:
         """
         if not header or self._name not in header:
             return []
-        sent: dict[str, None] = {}
+        values: list[str] = []
         for part in header.split(";"):
             name, _, value = part.partition("=")
-            if name.strip() == self._name:
-                sent[value.strip().strip('"')] = None
-        tokens = map(self._token, list(sent)[:_MOST_COOKIES])
-        return [token for token in tokens if token is not None][:_MOST_TOKENS]
+            if name.strip() == self._name and len(values) < _MOST_COOKIES:
+                value = value.strip().strip('"')
+                if value not in values:
+                    values.append(value)
+        tokens = [token for value in values if (token := self._token(value)) is not None]
+        return tokens[:_MOST_TOKENS]
 
     def _verify(self, value: str) -> str | None:
         # min_version: version 1 of Tornado's signatures is SHA-1, and logs what it refuses.

@@ -15,8 +15,8 @@ from .record import OWN, State
 class Dictionary(MutableMapping[str, Any]):
     """A dictionary with names in alphabetical order: the same after a reload, in every process."""
 
-    state: State | None = None
-    """None until it is loaded."""
+    state: str | None = None
+    """A `State`; None until it is loaded."""
     unloaded = (
         ". In a handler with the mixins, its prepare() must `await super().prepare()` first, and a "
         "base class whose prepare() reads it needs the mixins among its own bases; in a handler "

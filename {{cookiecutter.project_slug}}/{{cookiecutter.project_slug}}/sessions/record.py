@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, Final, NamedTuple, TypeVar
 
 from .codec import decode_fields, encode
@@ -39,14 +38,19 @@ MOVED: Final = "moved "
 """Begins what the tombstone of a regenerated session says; the new id follows."""
 
 
-class State(Enum):
-    """What a commit finds, and does."""
+class State:
+    """What a commit finds, and does. Not an Enum, whose members take long to look up."""
 
-    NEW = "there is no record yet; it begins when something is stored in it"
-    ALIVE = "the record exists; changes are merged into it"
-    MOVED = "regenerate() was called: the record moves to a new id"
-    ENDED = "destroy() was called: the record goes"
-    LOST = "another request has ended it or changed its id: nothing is written"
+    NEW: Final = "new"
+    """There is no record yet; it begins when something is stored in it."""
+    ALIVE: Final = "alive"
+    """The record exists; changes are merged into it."""
+    MOVED: Final = "moved"
+    """regenerate() was called: the record moves to a new id."""
+    ENDED: Final = "ended"
+    """destroy() was called: the record goes."""
+    LOST: Final = "lost"
+    """Another request has ended it or changed its id: nothing is written."""
 
 
 class Notice(NamedTuple):
@@ -108,8 +112,10 @@ async def follow(store: Store, session_id: str) -> tuple[str, Snapshot] | None:
     """Return the id that a session has by now, and its record; None if it has ended."""
     for _ in range(10):  # a session that moves faster is not a person's
         snapshot = await store.sessions.load(store.key("session", session_id))
-        if snapshot is None or snapshot.ended is None:
-            return snapshot and (session_id, snapshot)
+        if snapshot is None:
+            return None
+        if snapshot.ended is None:
+            return session_id, snapshot
         if not snapshot.ended.startswith(MOVED):
             break
         session_id = snapshot.ended.removeprefix(MOVED)

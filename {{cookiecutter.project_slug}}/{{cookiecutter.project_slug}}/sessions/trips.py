@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 async def find(
     session: SessionManager, session_id: str, take: Callable[[SessionManager, Fields], None]
-) -> State | None:
+) -> str | None:
     """Load the record, and let the session `take` its fields. Return ALIVE; LOST if it has ended or
     moved within a minute; None if there is none.
     """

@@ -342,7 +342,7 @@ async def test_requests_of_one_tick_succeed_and_fail_each_for_itself(
         records.write(f"{key}-none", {"a": b"2"}, TTL_S, create=False, expect={"a": b"1"}),
         records.end(f"{key}-none", "ended"),
     )
-    assert results == [{}, None, None, {}]
+    assert [*results] == [{}, None, None, {}]
 
 
 async def test_cancelled_callers_do_not_disturb_the_others(records: Engine, key: str) -> None:

@@ -13,7 +13,7 @@ import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -31,7 +31,7 @@ TOMBSTONE_S: Final = 60.0
 log = logging.getLogger(__package__)
 
 
-class Snapshot(NamedTuple):
+class Snapshot(msgspec.Struct, frozen=True):
     """A record as `load` found it."""
 
     fields: Fields

@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from ssl import SSLContext
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from ..errors import StoreUnavailable
 from .base import log
@@ -27,7 +29,7 @@ _KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence, seconds between probes, and probes until a connection counts as dead."""
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct):
     """A request under way."""
 
     reply: asyncio.Future[Any]
@@ -124,7 +126,8 @@ class Connection(asyncio.Protocol, ABC):
         pending, self._pending = self._pending, deque()
         for each in pending:
             if repeat and each.repeatable:
-                self.repeat(each._replace(repeatable=False))
+                each.repeatable = False
+                self.repeat(each)
             elif not each.reply.done():
                 each.reply.set_exception(StoreUnavailable(self.address, self.cause, self.cure))
         if self._transport is not None:
@@ -139,8 +142,9 @@ class Connection(asyncio.Protocol, ABC):
         nobody.cancel()  # waits for the reply here
         for at, each in enumerate(self._pending):
             if each.repeatable:
-                self._pending[at] = each._replace(reply=nobody)
-                self.repeat(each._replace(repeatable=False))
+                self._pending[at] = msgspec.structs.replace(each, reply=nobody, repeatable=False)
+                each.repeatable = False
+                self.repeat(each)
         if not self._pending:
             self.mark_down("closed")
 

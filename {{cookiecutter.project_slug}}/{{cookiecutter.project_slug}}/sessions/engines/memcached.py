@@ -81,7 +81,7 @@ class MemcachedEngine(Engine):
         found = await self._get(key, self._due())
         if found is None or not (found.fields or found.ended is not None):
             return None
-        return found._replace(fields=dict(found.fields), version=found)
+        return Snapshot(dict(found.fields), found, found.ended)
 
     async def write(
         self,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import memcache  # type: ignore[import-untyped]  # it has no types
+import msgspec
 
 from ..errors import StoreUnavailable
 from .connection import Connection
@@ -27,7 +28,7 @@ _END: Final = b"\r\nEND\r\n"
 """What follows an item's value."""
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct):
     """What a `gets` or `gats` has found."""
 
     name: bytes

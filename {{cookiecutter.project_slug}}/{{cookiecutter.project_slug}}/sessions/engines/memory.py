@@ -43,7 +43,7 @@ class MemoryEngine(Engine):
 
     async def load(self, key: str) -> Snapshot | None:
         found = self._find(key)
-        return found and found._replace(fields=dict(found.fields))
+        return found and Snapshot(dict(found.fields), ended=found.ended)
 
     async def write(
         self,
