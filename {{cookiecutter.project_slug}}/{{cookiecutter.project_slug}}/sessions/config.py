@@ -26,7 +26,7 @@ _Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,100}\Z")]
 _Path = Annotated[str, Meta(pattern=r"^/[!-:<-~]*\Z")]
 _Domain = Annotated[str, Meta(pattern=r"^(\.?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+\Z")]
 
-_SECONDS: Final = (_Time, "write seconds, more than 0")
+_SECONDS: Final = (_Time, "write seconds, more than 0 and at most 10**10")
 _LIFETIME: Final = (_Time | None, "write a number above 0, or nothing")
 _SECTION: Final = (dict[str, Any], "write a dictionary")
 _Known = dict[str, tuple[Any, str]]

@@ -19,8 +19,9 @@ class Dictionary(MutableMapping[str, Any]):
     """A `State`; None until it is loaded."""
     unloaded = (
         ". In a handler with the mixins, its prepare() must `await super().prepare()` first, and a "
-        "base class whose prepare() reads it needs the mixins among its own bases; in a handler "
-        "without, use `async with SessionManager(self) as session:`"
+        "base class whose prepare() reads it needs the mixins among its own bases; initialize() and "
+        "check_xsrf_cookie() come too early; in a handler without the mixins, use "
+        "`async with SessionManager(self) as session:`"
     )
     """Why, or what to write, where nothing was loaded."""
     closed = ""
@@ -107,6 +108,10 @@ class Dictionary(MutableMapping[str, Any]):
         for name in names:
             self.pop(name, None)
 
+    def clear(self) -> None:
+        """Remove all names."""
+        self.delete(*self)
+
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the last name and its value. Raises `KeyError` if there is none."""
         if not self:
@@ -151,9 +156,10 @@ class Dictionary(MutableMapping[str, Any]):
     def changes(self) -> dict[str, bytes | None]:
         """Return what the store must be told: encodings by name, None for what is to go."""
         changes: dict[str, bytes | None] = {}
+        stored = {} if self.state is State.ENDED else self.stored
         for name in self.touched:
             raw = encode(self._values[name], f"session[{name!r}]") if name in self._values else None
-            if raw != self.stored.get(name):
+            if raw != stored.get(name):
                 changes[name] = raw
         return changes
 

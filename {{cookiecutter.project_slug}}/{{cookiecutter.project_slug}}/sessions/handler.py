@@ -1,4 +1,5 @@
-"""Everything that depends on Tornado's private names; no other file uses them.
+"""Where the mixins meet Tornado: the order of the bases, and everything that depends on Tornado's
+private names. No other file uses these.
 
 A new major version of Tornado may change them, so there is an upper bound on it.
 """
@@ -28,15 +29,33 @@ Held = tuple[Any, ...]
 """A response that waits for the store, as it was when the handler gave it."""
 
 
+_HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
+"""Methods that the mixins override. A Tornado class that defines one must come after the mixins."""
+
+
 class HandlerBase(_Base):
     """Base of the mixins."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        before = cls.__mro__[: cls.__mro__.index(HandlerBase)]
+        tornados = [base for base in before if base.__module__.partition(".")[0] == "tornado"]
+        if any(base is RequestHandler or _HOOKS & base.__dict__.keys() for base in tornados):
+            bases = sorted(cls.__bases__, key=lambda base: not issubclass(base, HandlerBase))
+            raise TypeError(
+                f"{cls.__name__}: the mixins must come before the handler, or nothing is saved. "
+                f"Write: class {cls.__name__}({', '.join(base.__name__ for base in bases)})"
+            )
 
     def _session_manager_fault(self, error: BaseException) -> BaseException:
         """Return the exception to answer and log in place of `error`."""
         return error
 
     def _handle_request_exception(self, error: BaseException) -> None:
-        super()._handle_request_exception(self._session_manager_fault(error))
+        try:
+            raise self._session_manager_fault(error)  # Tornado logs the exception that is handled
+        except BaseException as fault:
+            super()._handle_request_exception(fault)
 
 
 def is_finished(handler: RequestHandler) -> bool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Final, NoReturn, Self
 
 from tornado.httputil import HTTPHeaders
-from tornado.web import Finish, HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler
 
 from .block import Block, block_around, enter, leave
 from .commit import commit, modify
 from .cookie import id_of
 from .dictionary import Dictionary
-from .errors import SessionError, StoreUnavailable
+from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
     Held,
     ask_to_retry,
@@ -26,19 +26,9 @@ from .handler import (
 )
 from .record import Notice, State
 from .session import Session
-from .store import Store
-from .trips import find, in_turn, put_back, refresh
+from .store import Store, log
+from .trips import find, in_turn, refresh
 
-CLOSED: Final = (
-    "the response has been given: what the session changes now would be lost. Change it before "
-    "finish() or redirect(); in a job, inside of `async with session:`, or with session.modify()"
-)
-_OPEN_INSIDE: Final = (
-    "nothing is saved, since a task still has a block open inside of this block: await it first"
-)
-_FAULT_INSIDE: Final = (
-    "nothing is saved, since a block inside of this block has failed: let its exception pass"
-)
 _ATTRIBUTE: Final = "_session_manager_of_request"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 _STALE_S: Final = 2.0
@@ -73,22 +63,25 @@ class SessionManager(Session):
 
     def __new__(cls, handler: RequestHandler) -> Self:
         session: Self | None = getattr(handler, _ATTRIBUTE, None)
-        return super().__new__(cls) if session is None else session
+        if session is None:
+            return super().__new__(cls)
+        session.varies = True  # a handler asks for it once more than the mixins do
+        return session
 
     def __init__(self, handler: RequestHandler) -> None:
         if getattr(handler, _ATTRIBUTE, None) is self:
             return
-        setattr(handler, _ATTRIBUTE, self)
         super().__init__(Store.of(handler.application))
+        setattr(handler, _ATTRIBUTE, self)
         self.request = handler.request
         self.request_id = getattr(handler, "request_id", "-")
         # The handler has the session. If the session had the handler too, only the garbage
         # collector could free them.
-        self._handler = weakref.ref(handler)
-        self._has_mixins = hasattr(type(handler), _ATTRIBUTE)
-        self._is_plain = not self._has_mixins
+        self.handler = weakref.ref(handler)
+        self.has_mixins = hasattr(type(handler), _ATTRIBUTE)
+        self.is_plain = not self.has_mixins
         """True while a handler without the mixins serves the request; False in a job."""
-        self.varies = self._is_plain
+        self.varies = self.is_plain
 
     async def modify(
         self, name: str, function: Callable[[Any], object], default: object = None
@@ -106,9 +99,9 @@ class SessionManager(Session):
     async def save(self) -> None:
         """Commit now: for streams, long polling, WebSockets and jobs.
 
-        Raises `SessionLost` if another request has ended the session; in a GET or a
-        WebSocket, what was changed is dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is needed and the
-        headers are sent; `StoreUnavailable` if nothing is known to be saved.
+        Raises `SessionLost` if another request has ended the session; in a GET or a WebSocket, what
+        was changed is dropped instead, with a line in the log. Raises `RuntimeError` if a cookie is
+        needed and the headers are sent; `StoreUnavailable` if nothing is known to be saved.
         """
         self.check_loaded()
         await in_turn(self, commit(self))
@@ -131,11 +124,21 @@ class SessionManager(Session):
         async with self.saving:
             await commit(self)
 
+    async def save_last(self) -> None:
+        """Commit what a WebSocket changed before it closed."""
+        try:
+            if self.unsaved():
+                await self.save()
+        except SessionLost:
+            log.info("dropped what a WebSocket changed before it closed: its session has ended")
+        except Exception:
+            log.exception("what a WebSocket changed before it closed was not saved")
+
     async def load(self) -> None:
         """Find the session of the request's cookies. One trip each; none without a good cookie."""
         if self.state is not None:
             return
-        if (handler := self._handler()) is not None:
+        if (handler := self.handler()) is not None:
             self.has_left = headers_written(handler)
             when_it_leaves(handler, self.set_headers)
         lost = False
@@ -156,89 +159,28 @@ class SessionManager(Session):
         self._is_stale = bool(tokens) and not lost
 
     async def __aenter__(self) -> Self:
-        if (block := block_around(self)) is not None:
-            block.open_inside += 1
-        else:
-            await self._turns.acquire()
-            try:
-                await self._open()
-                async with self.saving:
-                    self.block = block = Block(self)
-            except BaseException as fault:
-                self._turns.release()
-                self._raise(fault)
-        enter(block)
+        await enter(self)
         return self
-
-    async def _open(self) -> None:
-        handler = self._handler()
-        is_answered = handler is None or is_finished(handler)
-        self._is_plain = not self._has_mixins and not is_answered
-        if self.closed:
-            if self.leaves is not None:
-                await asyncio.wait([self.leaves])  # for the handler's own commit
-            await self.reload(touch=False)
-            self.closed = ""
-        elif self.state is State.ALIVE and is_answered:
-            async with self.saving:  # a WebSocket, which may have been open for hours
-                await refresh(self, partial(Dictionary.merge, replace_unchanged=True))
-        else:
-            await self.load()
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: Any) -> None:
         """Save, unless the block failed in a way that Tornado answers with a 5xx."""
-        block, is_inside = leave(self)
-        if is_inside:
-            block.open_inside -= 1
-            if _is_failure(error):
-                block.fault = _FAULT_INSIDE
-            return
-        block.is_open = False  # a block that is entered from now on is not inside it
-        handler = self._handler()
-        is_answered = is_over(handler)
-        status = handler.get_status() if self._is_plain and handler and is_answered else 200
-        fault = _OPEN_INSIDE if block.open_inside else block.fault
-        try:
-            if fault is not None or _is_failure(error) or status >= 500:
-                block.restore()
-                await put_back(self, block.taken)
-                if fault and error is None:
-                    raise RuntimeError(fault)
-            elif self._is_plain and is_answered and self.unsaved():
-                raise RuntimeError(
-                    "the response has left before the session was saved: call redirect() or "
-                    "finish() after the `async with` block, or use SessionMixin"
-                )
-            else:
-                await self.save()
-                if handler is not None and not is_finished(handler):
-                    self.taken += block.taken  # the response may still fail
-        except BaseException as fault:
-            await put_back(self, block.taken)
-            self._raise(fault)
-        finally:
-            self.block = None
-            if self._is_plain or is_answered:
-                self.close(CLOSED)
-            self._turns.release()
-        if isinstance(error, SessionError):
-            self._raise(error)
+        await leave(self, error)
 
     def takes(self) -> list[dict[str, Notice]]:
         """Return the list to add taken notices to; they are put back if the block or response fails."""
         if (block := block_around(self)) is not None:
             return block.taken
-        handler = self._handler()
+        handler = self.handler()
         is_given = handler is None or (is_finished(handler) and self.held is None)
         return [] if is_given else self.taken
 
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.
-        waits = self.held is not None or not is_over(self._handler())
+        waits = self.held is not None or not is_over(self.handler())
         return waits and self.request.method in _READING
 
     def can_set_cookie(self) -> bool:
-        return not self.has_left and self._handler() is not None
+        return not self.has_left and self.handler() is not None
 
     def check_writable(self) -> None:
         self.check_open()
@@ -257,7 +199,7 @@ class SessionManager(Session):
         """Put into the response's `headers` what the browser and caches must learn."""
         self.has_left = True
         clears = self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S)
-        if (self.sets_cookie or clears) and (handler := self._handler()) is not None:
+        if (self.sets_cookie or clears) and (handler := self.handler()) is not None:
             cookie = self.store.config.cookie
             if self.sets_cookie:
                 value, expires = self.store.signer.sign(self.token), self.cookie_expires()
@@ -274,21 +216,14 @@ class SessionManager(Session):
                 headers["Vary"] = f"{vary}, Cookie"
 
     @cached_property
-    def _turns(self) -> asyncio.Lock:
+    def turns(self) -> asyncio.Lock:
         """Held while a block is open: those of several tasks take turns."""
         return asyncio.Lock()
 
-    def _raise(self, fault: BaseException) -> NoReturn:
+    def fail(self, fault: BaseException) -> NoReturn:
         """Raise `fault`; in a handler without the mixins as the HTTPError that Tornado knows."""
-        if not self._is_plain or not isinstance(fault, SessionError):
+        if not self.is_plain or not isinstance(fault, SessionError):
             raise fault
-        if isinstance(fault, StoreUnavailable) and (handler := self._handler()) is not None:
+        if isinstance(fault, StoreUnavailable) and (handler := self.handler()) is not None:
             ask_to_retry(handler, fault.retry_after_s)
         raise HTTPError(fault.status, "%s", fault, reason=fault.reason) from fault
-
-
-def _is_failure(error: BaseException | None) -> bool:
-    """Return whether Tornado answers it with a 5xx."""
-    if isinstance(error, HTTPError):
-        return error.status_code >= 500
-    return not isinstance(error, Finish | None)

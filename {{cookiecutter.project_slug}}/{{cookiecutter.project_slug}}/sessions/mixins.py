@@ -9,14 +9,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from tornado.concurrent import future_add_done_callback
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from .block import block_around
+from .block import CLOSED, block_around
 from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
     WEBSOCKET_OPENS,
@@ -32,14 +32,11 @@ from .handler import (
     release,
     set_finished,
 )
-from .manager import CLOSED, SessionManager
+from .manager import SessionManager
 from .notification import NotificationManager
 from .record import State
 from .store import Store, log
 from .trips import put_back
-
-_HOOKS: Final = {"prepare", "finish", "flush", "detach", "send_error", "on_connection_close"}
-"""Methods that the mixins override. A Tornado class that defines one must come after the mixins."""
 
 _Task = asyncio.Task[None]
 _Save = Callable[[], Coroutine[Any, Any, None]]
@@ -50,19 +47,10 @@ class _Lifecycle(HandlerBase):
 
     # Two underscores: handlers have attributes of their own that are called _session or _start.
     __failed = __answers_error = False
+    __shown = 0  # takes of notices that the client has been sent
+    __is_alone = False  # the client went away before anything was sent
     __waiting: _Task | None = None
     _session_manager_of_request: SessionManager | None = None
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        before = cls.__mro__[: cls.__mro__.index(_Lifecycle)]
-        tornados = [base for base in before if base.__module__.partition(".")[0] == "tornado"]
-        if any(base is RequestHandler or _HOOKS & base.__dict__.keys() for base in tornados):
-            bases = sorted(cls.__bases__, key=lambda base: not issubclass(base, _Lifecycle))
-            raise TypeError(
-                f"{cls.__name__}: the mixins must come before the handler, or nothing is saved. "
-                f"Write: class {cls.__name__}({', '.join(base.__name__ for base in bases)})"
-            )
 
     async def prepare(self) -> None:
         """Load the session. A handler's own `prepare` must `await super().prepare()`."""
@@ -84,20 +72,21 @@ class _Lifecycle(HandlerBase):
         session = self.__session()
         if session is None or refuses(self, chunk):
             return super().finish(chunk)
-        if chunk is not None:
+        if chunk is not None and getattr(super().finish, "__func__", None) is RequestHandler.finish:
             self.write(chunk)
+            chunk = None  # otherwise a base class overrides finish(), and wants to see it
         flushing = self.__waiting if session.held is not None else None
         save = self.__save_method(session)
         if session.block is None and self.get_status() != WEBSOCKET_OPENS:
             session.close(CLOSED)  # if a block is open, its end closes the session
         if save is None and flushing is None:
-            left = super().finish()
+            left = super().finish(chunk)
             session.taken.clear()  # they were shown
             return left
         session.held = session.held or hold(self)
         set_finished(self, True)
         sent: asyncio.Future[None] = asyncio.Future()
-        work = self.__save_and_finish(session, save, flushing, sent)
+        work = self.__save_and_finish(session, save, flushing, sent, chunk)
         session.leaves = self.__waiting = asyncio.create_task(work)
         end_body(self, session.leaves)
         return sent
@@ -111,7 +100,10 @@ class _Lifecycle(HandlerBase):
             return _waiter(self.__waiting)
         save = None if headers_written(self) else self.__save_method(session)
         if save is None:
-            return super().flush()
+            flushed = super().flush()
+            if session.taken and flushed is not None:
+                future_add_done_callback(flushed, partial(self.__note_shown, len(session.taken)))
+            return flushed
         session.held = hold(self)
         self.__waiting = asyncio.create_task(self.__save_and_flush(session, save))
         return _waiter(self.__waiting)
@@ -138,12 +130,21 @@ class _Lifecycle(HandlerBase):
             self.__failed = True  # Tornado can only cut the response short
         if isinstance(error, StoreUnavailable):
             ask_to_retry(self, error.retry_after_s)
-        super().send_error(status_code, **kwargs)
+        try:
+            super().send_error(status_code, **kwargs)
+        except TypeError:  # the page has stored a value that cannot be kept: the log says which
+            if self.__failed or is_finished(self):
+                raise
+            self.__failed = True
+            super().send_error(500)
 
     def _session_manager_fault(self, error: BaseException) -> BaseException:
         self.__answers_error = True
+        session = self.__session()
+        if session is not None and isinstance(error, StreamClosedError):
+            del session.taken[: self.__shown]
         try:
-            if not is_finished(self) and (session := self.__session()) is not None:
+            if not is_finished(self) and session is not None:
                 session.unsaved()
         except TypeError as fault:  # a value that cannot be kept: a 500, not the 404 it came with
             self.__failed = True
@@ -163,10 +164,11 @@ class _Lifecycle(HandlerBase):
         """As Tornado's; saves what a WebSocket has changed last."""
         super().on_connection_close()
         session = self.__session()
-        is_socket = self.get_status() == WEBSOCKET_OPENS
-        # If a block is open, its end saves.
-        if session is not None and is_socket and session.block is None:
-            self.__waiting = asyncio.create_task(_save_at_close(session))
+        if session is None:
+            return
+        self.__is_alone = not session.has_left
+        if self.get_status() == WEBSOCKET_OPENS and session.block is None:  # its end would save
+            session.leaves = self.__waiting = asyncio.create_task(session.save_last())
             session.closed = CLOSED
 
     def __session(self) -> SessionManager | None:
@@ -204,7 +206,7 @@ class _Lifecycle(HandlerBase):
                 block.fault = ""
             is_due, save = bool(session.taken), partial(put_back, session, session.taken)
         else:
-            is_due = session.unsaved() or session.use_is_due()
+            is_due = session.unsaved() or session.use_is_due() or self.__is_alone
         # A save that is under way may not know yet what was deleted or taken since.
         return save if is_due or session.is_saving() else None
 
@@ -214,6 +216,7 @@ class _Lifecycle(HandlerBase):
         save: _Save | None,
         flushing: _Task | None,
         sent: asyncio.Future[None],
+        chunk: str | bytes | dict[str, Any] | None,
     ) -> None:
         try:
             try:
@@ -223,25 +226,40 @@ class _Lifecycle(HandlerBase):
                     save = self.__save_method(session)
                 if save is not None:
                     await save()
+                if self.__is_alone:
+                    await put_back(session, session.taken)
             finally:
                 release(self, session.held)
                 session.held = None
                 set_finished(self, False)
-            future_add_done_callback(super().finish(), partial(_hand_on, sent))
+            left = super().finish(chunk)
             session.taken.clear()
+            if left is None:  # an override need not return it
+                sent.set_result(None)
+            else:
+                future_add_done_callback(left, partial(_hand_on, sent))
         except Exception as error:
-            self.__failed, session.closed = True, ""  # an error page may use it: nothing is saved
+            self.__failed = True
+            if not is_finished(self):
+                session.closed = ""  # an error page may use it: nothing is saved
             fail(self, error)
             if not sent.done():
                 sent.set_result(None)
 
     async def __save_and_flush(self, session: SessionManager, save: _Save) -> None:
+        taken = len(session.taken)
         try:
             await save()
         finally:
             release(self, session.held)
             session.held = None
-        await super().flush()
+        if (flushed := super().flush()) is not None:
+            await flushed
+        self.__shown = taken
+
+    def __note_shown(self, taken: int, flushed: asyncio.Future[None]) -> None:
+        if flushed.exception() is None:
+            self.__shown = taken
 
 
 def _waiter(task: _Task) -> asyncio.Future[None]:
@@ -268,10 +286,7 @@ class SessionMixin(_Lifecycle):
     @property
     def session(self) -> SessionManager:
         """This visitor's session, as a dictionary."""
-        session = self._session_manager_of_request
-        if session is None or not session.varies:
-            session = self._session_manager_in_use()
-        return session
+        return self._session_manager_in_use()
 
 
 class NotificationMixin(_Lifecycle):
@@ -282,11 +297,3 @@ class NotificationMixin(_Lifecycle):
         """What this visitor is to be told once."""
         self._session_manager_in_use()
         return NotificationManager(self)
-
-
-async def _save_at_close(session: SessionManager) -> None:
-    try:
-        if session.unsaved():
-            await session.save()
-    except Exception:
-        log.exception("what a WebSocket changed before it closed was not saved")

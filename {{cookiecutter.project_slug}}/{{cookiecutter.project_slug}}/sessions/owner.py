@@ -56,16 +56,15 @@ class Owner:
         listed = await self._entries()
         now = self._store.clock()
         used = dict(zip(listed, await asyncio.gather(*map(self._used, listed)), strict=True))
-        if current is not None and current.handle:  # even if it is not stored yet
-            used |= {i: now for i, entry in listed.items() if entry.handle == current.handle}
+        ours = {i for i, entry in listed.items() if _is(current, i, entry.handle)}
+        used |= dict.fromkeys(ours, now)  # even if it is not stored yet
         gone = [i for i, e in listed.items() if used[i] is None and now - e.listed > _UNSTORED_S]
         await write_list(self._store, self._user_id, dict.fromkeys(gone))
         found = {}
         for session_id, (handle, agent, address, since, *_) in listed.items():
             if (last := used[session_id]) is not None:
-                is_current = current is not None and current.handle == handle
                 moments = datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(last, UTC)
-                found[handle] = OwnedSession(handle, agent, address, *moments, is_current)
+                found[handle] = OwnedSession(handle, agent, address, *moments, session_id in ours)
         return sorted(found.values(), key=lambda session: session.last_used, reverse=True)
 
     async def end(self, handle: str) -> bool:
@@ -77,10 +76,13 @@ class Owner:
         return await self._end([i for i, entry in listed.items() if entry.handle == handle]) > 0
 
     async def end_all(self, *, but: Session | None = None) -> int:
-        """End all sessions, or all others than `but`. Returns how many there were."""
-        kept = "" if but is None else but.handle
+        """End all sessions, or all others than `but`. Returns how many there were.
+
+        To end that of the request as well: `end_all(but=self.session)`, then
+        `self.session.destroy()`, after which it can still be changed.
+        """
         listed = await self._entries()
-        return await self._end([i for i, entry in listed.items() if entry.handle != kept])
+        return await self._end([i for i, entry in listed.items() if not _is(but, i, entry.handle)])
 
     async def notify(self, value: object, category: str = "info") -> int:
         """Queue a flash message in each of the user's sessions; each shows it once.
@@ -137,3 +139,8 @@ class Owner:
             session_id, _ = moved  # after we had read the list
         log.info("session %s: destroyed from elsewhere", store.alias(session_id))
         return True
+
+
+def _is(session: Session | None, session_id: str, handle: str) -> bool:
+    """Return whether an entry is that of `session`, which may have a new id or handle by now."""
+    return session is not None and (session.id == session_id or session.handle == handle)

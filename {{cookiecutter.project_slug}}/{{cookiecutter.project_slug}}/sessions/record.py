@@ -92,13 +92,16 @@ def life_s(values: Mapping[str, Any], config: SessionConfig, now: float) -> floa
     """Return for how many seconds the session lives if it is not used again.
 
     The store enforces the idle limit, by the record's time to live. Where our clock says that it is
-    over, the clock was set: a step of it must not end every session.
+    over, the clock was set: a step of it must not end every session. Raises `BadRecord` if the
+    record does not say.
     """
     idle_s: float = values.get(IDLE) or config.idle_timeout
-    unused_s: float = now - values[USED]
+    try:
+        unused_s, age_s = now - values[USED], now - values[CREATED]
+    except (LookupError, TypeError) as error:
+        raise BadRecord(f"a record without its times: {error!r}") from None
     left_s = idle_s - unused_s if 0 <= unused_s < idle_s else idle_s
-    created: float = values[CREATED]
-    return min(left_s, created + config.absolute_timeout - now)
+    return float(min(left_s, config.absolute_timeout - age_s))
 
 
 def check_owner(what: str, user_id: object) -> None:
@@ -140,9 +143,9 @@ async def deliver(
         session_id, snapshot = found
         try:
             values = decode_fields(snapshot.fields)
+            ttl = life_s(values, store.config, store.clock())
         except BadRecord:
             return False
-        ttl = life_s(values, store.config, store.clock())
         if ttl <= 0 or (owner is not None and not is_owned(values, owner)):
             return False
         # The values first: whoever finds a label must find its value.

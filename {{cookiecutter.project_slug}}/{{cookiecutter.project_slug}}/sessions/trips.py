@@ -40,8 +40,8 @@ async def find(
         if session.life_s() > 0:
             session.id, session.version = session_id, snapshot.version
             return State.ALIVE
-    except (BadRecord, LookupError, TypeError) as error:
-        log.warning("dropped the record of session %s: %r", store.alias(session_id), error)
+    except BadRecord as error:
+        log.warning("dropped the record of session %s: %s", store.alias(session_id), error)
     session.forget()
     log_event(session, "expired", session_id)
     await store.sessions.write(key, dict.fromkeys(snapshot.fields), 1, create=False)

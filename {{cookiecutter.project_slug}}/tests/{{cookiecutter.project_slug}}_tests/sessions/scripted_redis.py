@@ -89,6 +89,8 @@ class Cluster:
         self.disagree = False
         """Each node sends all requests to the other."""
         self.frozen: Scripted | None = None
+        self.outside: list[Scripted] = []
+        """Nodes that are in no cluster: they keep nothing, and know no other node."""
         self.host: bytes | None = HOST.encode()
         """The host in replies to CLUSTER SLOTS; empty if the node does not know it."""
         self.other_host = HOST
@@ -110,11 +112,13 @@ class Cluster:
             return SILENCE
         match command[0]:
             case b"CLUSTER":
-                return self._slots()
+                return [] if node in self.outside else self._slots()
             case b"ASKING":
                 self._asking = node
             case b"EVAL" | b"HGETALL":
                 asking, self._asking = self._asking is node, None
+                if node in self.outside:
+                    return ResponseError("CLUSTERDOWN Hash slot not served")
                 slot = key_slot(command[3 if command[0] == b"EVAL" else 1])
                 keeps = (slot < self.first_keeps) == (node is self._owners()[0])
                 if self.disagree or not (keeps or asking):
@@ -134,6 +138,7 @@ class Cluster:
             for (first, last), owner, replica in zip(
                 ranges, self._owners(), self._owners()[::-1], strict=True
             )
+            if first <= last
         ]
 
     def _owners(self) -> list[Scripted]:

@@ -48,7 +48,7 @@ def test_what_works_is_accepted(storage: dict[str, Any], address: str) -> None:
         ({"servers": [("store:1", 0)]}, ["0", "weight"]),
         ({"servers": [("store:1", "2")]}, ["'2'", "weight"]),
         ({"servers": [("store:1", 1, 2)]}, ["weight"]),
-        ({"servers": [("store:1", 2**31)]}, ["2147483648", "weight"]),
+        ({"servers": [("store", 11212)]}, ["11212", "weight"]),
         ({"servers": ["one:1", " two:2"]}, ["' two:2'", "host:port"]),
         ({"servers": ["/run/m.sock"]}, ["'/run/m.sock'", "unix:/path"]),
         ({"servers": ["ada@store:1"]}, ["host:port"]),

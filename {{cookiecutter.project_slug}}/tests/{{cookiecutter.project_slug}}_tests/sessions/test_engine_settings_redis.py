@@ -153,8 +153,26 @@ def test_what_works_is_accepted_and_the_address_has_no_password(
         ({"cluster": True, "url": "redis://store/1"}, ["database", "number 0 only"]),
         ({"cluster": True, "nodes": NODES, "host": "store"}, ["'nodes'", "'host'"]),
         ({"ssl_ca_certs": "/ca.pem"}, ["'ssl_ca_certs'", "'ssl': True"]),
-        ({"ssl": True, "ssl_ca_certs": "/no/such/file.pem"}, ["No such file"]),
+        ({"ssl": True, "ssl_ca_certs": "/no/such/file.pem"}, ["No such file", "ssl_ca_certs"]),
         ({"ssl": True, "ssl_cert_reqs": "maybe"}, ["maybe"]),
+        ({"ssl": True, "ssl_min_version": "TLSv1.2"}, ["ssl_min_version"]),
+        (
+            {"sentinel": {"service": "mine", "nodes": NODES, "options": {"ssl_ca_certs": "/x"}}},
+            ["'sentinel'", "'ssl_ca_certs'", "'ssl': True"],
+        ),
+        (
+            {
+                "sentinel": {
+                    "service": "mine",
+                    "nodes": NODES,
+                    "options": {"ssl": True, "ssl_ca_certs": "/no/such/file.pem"},
+                }
+            },
+            ["'sentinel'", "No such file", "ssl_ca_certs"],
+        ),
+        ({"host": "[::1]"}, ["'host'", "'[::1]'"]),
+        ({"unix_socket_path": "unix:///s"}, ["'unix_socket_path'", "/run/redis.sock"]),
+        ({"url": "rediss://store?ssl=false"}, ["'ssl'", "question mark", "rediss://"]),
         ({"credential_provider": Credentials(), "password": "secret"}, ["'credential_provider'"]),
     ],
 )
@@ -186,6 +204,10 @@ def test_url_that_is_broken_by_its_password_is_refused_without_showing_it(url: s
 def test_all_faults_are_reported_at_once() -> None:
     storage = {"prot": 1, "port": "x", "max_connections": 5, "url": "redis://store/abc?nonsense=1"}
     assert len(FAULTS(storage)) == 5
+    both = {"host": "store", "unix_socket_path": "/s"}
+    sentinel = {"service": "mine", "nodes": NODES, "options": {"protocol": 7}}
+    assert len(FAULTS({**both, "max_connections": 5})) == 2
+    assert len(FAULTS({"sentinel": sentinel, "port": 6380, "cluster": "yes"})) == 4
 
 
 def test_what_is_given_is_not_changed() -> None:

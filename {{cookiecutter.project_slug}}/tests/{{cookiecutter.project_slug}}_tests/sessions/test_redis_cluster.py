@@ -97,8 +97,9 @@ async def test_redirect_leads_to_the_host_that_it_names_or_the_same_if_it_names_
     key = key_in(0, key_prefix)
     async with served(storage) as (records, made):
         await records.write(key, {"a": b"1"}, TTL_S, create=True)
-        made.asks, made.other_host = True, ""
-        assert await records.load(key) is not None
+        made.asks = True
+        for made.other_host in ("", "?"):
+            assert await records.load(key) is not None
         made.other_host = "::1"  # where the nodes do not listen
         with pytest.raises(StoreUnavailable):
             await records.load(key)
@@ -150,6 +151,21 @@ async def test_cluster_that_storage_does_not_mention_is_named_and_not_followed(
         assert "CLUSTER" not in made.nodes[0].commands
         assert made.got() == [["HGETALL"], []]
         await records.close()
+
+
+async def test_node_that_is_in_no_cluster_is_passed_over(storage: dict[str, Any], key: str) -> None:
+    async with served(storage) as (records, made):
+        made.outside, made.first_keeps = [made.nodes[0]], 0
+        assert await records.write(key, {"a": b"1"}, TTL_S, create=True) == {}
+        assert made.got() == [[], ["EVAL"]]
+
+
+async def test_cluster_without_slots_is_down(storage: dict[str, Any], key: str) -> None:
+    async with served(storage) as (records, made):
+        made.outside = made.nodes
+        for call in (records.ping(), records.load(key)):
+            with pytest.raises(StoreUnavailable, match="the cluster is down"):
+                await call
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -102,6 +102,17 @@ async def test_a_request_that_is_refused_fails_with_what_to_do(
         await records.close()
 
 
+async def test_a_server_that_says_nothing_is_no_reason_to_guess_at_a_cure() -> None:
+    async with scripted(lambda command: SILENCE) as (server,):
+        records = on(server, timeout_s=0.1)
+        for _ in range(2):  # the second one while the server is left alone
+            with pytest.raises(StoreUnavailable, match="no reply within") as caught:
+                await records.load("key")
+            assert caught.value.cure == ""
+            await asyncio.sleep(0.02)  # until the connection is lost
+        await records.close()
+
+
 @pytest.mark.parametrize("says", [5, "OK", b"text"])
 async def test_a_reply_of_another_kind_ends_the_connection(says: Any) -> None:
     replies = [says]

@@ -119,7 +119,8 @@ class Connection(asyncio.Protocol, ABC):
 
         `rest`: another connection to this node would fare no better for now.
         """
-        self.cause, self.cure = self.cause or cause, self.cure or cure
+        if not self.cause:
+            self.cause, self.cure = cause, cure
         self.down = True
         if rest:
             self.rests_until = self.loop.time() + _REST_S

@@ -24,6 +24,8 @@ _LINES: Final = {
     "cas": (b"STORED", b"EXISTS", b"NOT_FOUND", b"SERVER_ERROR"),
 }
 _ALL_LINES: Final = tuple(line for lines in _LINES.values() for line in lines)
+_HEAVIEST: Final = 1000
+"""A larger number beside a server is its port, most likely."""
 _END: Final = b"\r\nEND\r\n"
 """What follows an item's value."""
 
@@ -52,7 +54,7 @@ class Server(NamedTuple):
 def parsed(server: Any) -> Server:
     """Return a server as python-memcached reads it. Raises `ValueError` if it cannot be one."""
     given, weight = server if isinstance(server, list | tuple) else (server, 1)
-    if not isinstance(given, str) or type(weight) is not int or not 1 <= weight < 2**31:
+    if not isinstance(given, str) or type(weight) is not int or not 1 <= weight <= _HEAVIEST:
         raise ValueError(server)
     if given.startswith("/") or re.search(r"[\s@]", given):
         raise ValueError(server)

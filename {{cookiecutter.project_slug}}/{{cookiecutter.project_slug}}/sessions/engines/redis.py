@@ -187,7 +187,7 @@ class RedisEngine(Engine):
                     break
                 redirects -= 1
                 host, port = AskError(where).node_addr
-                node = (host or node[0], port)
+                node = (node[0] if host in ("", "?") else host, port)
                 if kind == "MOVED":
                     self._slots = []
                 asking = connections.request(node, _ASKING, (bytes, ResponseError), due)
@@ -222,6 +222,8 @@ class RedisEngine(Engine):
             reply = await self._connections.request(node, command, question, due)
             if isinstance(reply, ResponseError):
                 raise unavailable(self.address, reply)
+            if not reply:  # it is in no cluster yet, or no more
+                raise unavailable(self._url_of(node), ResponseError("CLUSTERDOWN it has no slots"))
             return node, reply
 
         ((asked, ranges), *_) = await answers(ask(node) for node in self._nodes)

@@ -122,7 +122,8 @@ async def _login(options: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 _PERMIT: Final = (
-    "permit the user: +@hash +@scripting +type +del +pexpire +select +client|setname ~*"
+    "permit the user: +@hash +@scripting +type +del +pexpire +select +client|setname ~*, and in a "
+    "cluster +cluster|slots +asking"
 )
 _CAUSES: Final = (
     # what Redis or the system says: what it means, and what to do. The first one in a text counts.

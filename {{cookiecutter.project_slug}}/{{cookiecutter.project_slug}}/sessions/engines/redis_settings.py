@@ -21,7 +21,8 @@ _SSL: Final = [name for name in inspect.signature(SSLConnection).parameters if n
 
 _Text = Annotated[str, Meta(min_length=1)]
 _Port = Annotated[int, Meta(gt=0, lt=65536)]
-_Host = Annotated[str, Meta(pattern=r"^([^\s/@:]+|[^\s/@:]*:[^\s/@]*:[^\s/@]*)\Z")]
+_Host = Annotated[str, Meta(pattern=r"^([^]\s/@:[]+|[^]\s/@:[]*:[^]\s/@[]*:[^]\s/@[]*)\Z")]
+_Path = Annotated[str, Meta(pattern=r"^(?!\w+://).+\Z")]
 _Number = Annotated[int, Meta(ge=0, lt=2**31)]
 _Nodes = Annotated[list[tuple[_Host, _Port]], Meta(min_length=1)]
 
@@ -40,7 +41,7 @@ _KNOWN: Final[dict[str, tuple[Any, str]]] = {
     "username": (_Text, "a text"),
     "password": (_Text, "a text"),
     "url": (_Text, "'redis://host:6379', 'rediss://host:6379' or 'unix:///path'"),
-    "unix_socket_path": (_Text, "'/run/redis.sock'"),
+    "unix_socket_path": (_Path, "'/run/redis.sock'"),
     "db_sessions": (_Number, "0"),
     "db_notifications": (_Number, "1"),
     "ssl": (bool, "True or False"),
@@ -111,13 +112,12 @@ def faults(storage: Mapping[str, Any]) -> list[str]:
         wrong = _url_faults(storage)
         found += wrong
         options = options if wrong else flat(storage)
-    found += _misfits("storage", options)
-    if not found and options.get("sentinel"):
-        where, own = "storage['sentinel']['options']", options["sentinel"].get("options", {})
-        found = _unknown(where, own, _LOGIN) + _misfits(where, own)
-    if found:
-        return found
-    found = [
+    found += _misfits("storage", options) + _without_tls("storage", options)
+    if fits(options.get("sentinel"), _Sentinel):
+        own = options["sentinel"].get("options", {})
+        found += _unknown(_OPTIONS, own, _LOGIN) + _misfits(_OPTIONS, own)
+        found += _without_tls(_OPTIONS, own)
+    found += [
         f"storage has {' and '.join(map(repr, both))}: {sentence}"
         for both, sentence in _APART.items()
         if all(options.get(name) for name in both)
@@ -126,11 +126,10 @@ def faults(storage: Mapping[str, Any]) -> list[str]:
         found.append("storage names a database, and a cluster has number 0 only: leave it out")
     if options.get("nodes") and not options.get("cluster"):
         found.append("storage['nodes'] is for a cluster: add 'cluster': True, or write 'sentinel'")
-    if not options.get("ssl") and (names := [name for name in options if name in _SSL]):
-        found.append(f"storage[{names[0]!r}] needs TLS: add 'ssl': True, or write rediss:// as url")
     return found or _refusals(options)
 
 
+_OPTIONS: Final = "storage['sentinel']['options']"
 _DATABASES: Final = ("db", "db_sessions", "db_notifications")
 _APART: Final = {
     ("sentinel", "cluster"): "a server has one of them: keep that one",
@@ -172,7 +171,7 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
         found = _unknown(where, {name: value for name, value in query.items() if name != "db"})
         found += [
             f"{where} has {name!r} after the question mark: {form} is the form"
-            for name in query.keys() & {"host", "port", "username", "password"}
+            for name in query.keys() & {"host", "port", "username", "password", "ssl"}
         ]
         database = parts.path.strip("/") if parts.scheme != "unix" else ""
         if parts.scheme not in ("redis", "rediss", "unix"):
@@ -200,12 +199,23 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _without_tls(where: str, options: Mapping[str, Any]) -> list[str]:
+    names = [] if options.get("ssl") else [name for name in options if name in _SSL]
+    return [f"{where}[{name!r}] needs TLS: add 'ssl': True, or leave it out" for name in names]
+
+
 def _refusals(options: Mapping[str, Any]) -> list[str]:
     """Return what redis-py and the TLS library say to the values."""
-    try:
-        tls_of(options)
-        if options.get("sentinel"):
-            Sentinels(options["sentinel"], timeout_s=1)
-    except (RedisError, OSError, ValueError, TypeError, AttributeError) as error:
-        return [f"storage cannot work: {error}"]
-    return []
+    found, sentinel = [], options.get("sentinel") or {}
+    for where, given in (("storage", options), (_OPTIONS, sentinel.get("options", {}))):
+        try:
+            tls_of(given)
+        except (RedisError, OSError, ValueError, TypeError, AttributeError) as error:
+            names = ", ".join(name for name in given if name in _SSL)
+            found.append(f"{where} cannot work: {error}: correct {names}")
+    if sentinel and not found:
+        try:
+            Sentinels(sentinel, timeout_s=1)
+        except (RedisError, OSError, ValueError, TypeError, AttributeError) as error:
+            found.append(f"storage['sentinel'] cannot work: {error}")
+    return found
