@@ -1,6 +1,8 @@
-"""Logging out and starting a new session in one request, while the store fails in between."""
+"""A logout stands, though the store or a block fails later in the same request."""
 
 from __future__ import annotations
+
+import contextlib
 
 import pytest
 
@@ -57,3 +59,40 @@ async def test_a_message_that_cannot_be_kept_after_a_logout_does_not_stop_it(
         page = await run(browser, log_out)
     assert page.status == 200
     assert browser.session_cookie is None
+
+
+async def log_out_before_a_block_that_fails(handler: Script) -> None:
+    handler.session.destroy()
+    with contextlib.suppress(ZeroDivisionError):
+        async with handler.session:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["read afterwards", "not read"])
+async def test_a_logout_before_a_block_that_fails_leaves_no_session(
+    make_browser: MakeBrowser, reads: bool
+) -> None:
+    async def does(handler: Script) -> None:
+        await log_out_before_a_block_that_fails(handler)
+        if reads:
+            handler.session.get("user")
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("user", {"name": "ada"}))
+    assert (await run(browser, does, "POST")).status == 200
+    assert browser.session_cookie is None
+
+
+async def test_a_session_is_empty_after_a_logout_and_a_block_that_fails(
+    make_browser: MakeBrowser,
+) -> None:
+    seen: list[object] = []
+
+    async def does(handler: Script) -> None:
+        await log_out_before_a_block_that_fails(handler)
+        seen.append(dict(handler.session))
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("user", {"name": "ada"}))
+    await run(browser, does, "POST")
+    assert seen == [{}]
