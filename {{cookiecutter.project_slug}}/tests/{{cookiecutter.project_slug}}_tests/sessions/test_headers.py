@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from tornado.web import HTTPError, RequestHandler
 
-from {{cookiecutter.project_slug}}.sessions import SessionManager
+from {{cookiecutter.project_slug}}.sessions import (
+    NotificationManager,
+    SessionManager,
+)
 
 from .acts import Act
 from .conftest import MakeBrowser, Script, run, value_of
@@ -82,6 +85,22 @@ async def test_an_error_page_that_depends_on_the_session_says_so(
 
     page = await run(make_browser(), does)
     assert (page.status, page.headers["Vary"]) == (status, "Cookie")
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        lambda handler: SessionManager(handler).get("a"),
+        lambda handler: NotificationManager(handler).take(),
+    ],
+    ids=["SessionManager", "NotificationManager"],
+)
+async def test_a_handler_with_the_mixins_that_asks_for_a_manager_depends_on_the_session(
+    make_browser: MakeBrowser, asks: Act
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("a", 1))
+    assert (await run(browser, asks)).headers.get("Vary") == "Cookie"
 
 
 async def test_a_response_that_does_not_depend_on_the_session_is_left_alone(
