@@ -12,6 +12,7 @@ from tornado.web import Application
 from {{cookiecutter.project_slug}}.sessions import Owner, Store
 from {{cookiecutter.project_slug}}.sessions.owner_list import owner_key
 
+from .acts import Act
 from .conftest import (
     COOKIE_SECRET,
     ON_MEMORY,
@@ -300,6 +301,51 @@ async def test_end_all_but_this_one_keeps_it_also_while_its_id_changes(
     await run(browsers[0], change_password, "POST")
     assert ended == [2]
     assert [await is_in(browser) for browser in browsers] == [True, False, False]
+
+
+def log_in_again(handler: Script) -> None:
+    handler.session.owner = None
+    handler.session.regenerate()
+    handler.session.owner = 7
+
+
+NEW_HANDLES: dict[str, Act] = {
+    "a second login": log_in_again,
+    "the same id as a str": lambda handler: setattr(handler.session, "owner", "7"),
+}
+
+
+@pytest.mark.parametrize("change", NEW_HANDLES)
+async def test_end_all_but_this_one_keeps_it_also_if_it_has_a_new_handle(
+    store: Store, make_browser: MakeBrowser, change: str
+) -> None:
+    browsers = [make_browser() for _ in range(2)]
+    for browser in browsers:
+        await login(browser, 7)
+
+    async def does(handler: Script) -> None:
+        NEW_HANDLES[change](handler)
+        await Owner(store, 7).end_all(but=handler.session)
+
+    assert (await run(browsers[0], does, "POST")).status == 200
+    assert [await is_in(browser) for browser in browsers] == [True, False]
+
+
+@pytest.mark.parametrize("change", NEW_HANDLES)
+async def test_the_current_session_is_marked_also_if_it_has_a_new_handle(
+    store: Store, make_browser: MakeBrowser, change: str
+) -> None:
+    browser = make_browser()
+    await login(browser, 7)
+    seen: list[bool] = []
+
+    async def look(handler: Script) -> None:
+        NEW_HANDLES[change](handler)
+        listed = await Owner(store, 7).sessions(current=handler.session)
+        seen.extend(each.current for each in listed)
+
+    await run(browser, look, "POST")
+    assert seen == [True]
 
 
 async def test_one_is_ended_by_its_handle_and_a_wrong_one_ends_nothing(
