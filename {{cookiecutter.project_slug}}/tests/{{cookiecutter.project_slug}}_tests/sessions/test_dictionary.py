@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -175,6 +176,21 @@ async def test_popitem_takes_the_last(make_browser: MakeBrowser) -> None:
     await run(browser, does)
     assert popped == [("c", [3]), ("b", 2), ("a", 1)]
     assert await value_of(browser, "a") == "absent"
+
+
+async def test_clear_removes_thousands_of_names_in_a_moment(make_browser: MakeBrowser) -> None:
+    """Meanwhile nobody is served."""
+    took_s: list[float] = []
+
+    def does(handler: Script) -> None:
+        handler.session.update({f"name {number}": number for number in range(5000)})
+        begun = time.thread_time()
+        handler.session.clear()
+        took_s.append(time.thread_time() - begun)
+        assert not handler.session
+
+    assert (await run(make_browser(), does)).status == 200
+    assert took_s[0] < 1
 
 
 async def test_it_can_be_compared_copied_and_merged_as_a_dictionary(
