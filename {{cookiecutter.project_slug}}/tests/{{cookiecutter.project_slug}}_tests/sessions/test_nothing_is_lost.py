@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tornado.web import Application, Finish, HTTPError, RequestHandler
@@ -15,7 +16,7 @@ from {{cookiecutter.project_slug}}.sessions import (
     SessionMixin,
 )
 
-from .acts import Act, act
+from .acts import Act, act, change
 from .conftest import MakeBrowser, Plain, Script, plain, run, value_of
 
 pytestmark = pytest.mark.gen_test
@@ -107,6 +108,22 @@ async def test_a_prepare_that_forgets_its_super_is_named(
     assert (await make_browser().get("/forgetful")).text == '{"not refused": []}'
 
 
+async def test_a_check_xsrf_cookie_that_reads_the_session_is_named(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    class Early(Script):
+        def check_xsrf_cookie(self) -> None:
+            with pytest.raises(RuntimeError, match=r"check_xsrf_cookie\(\)"):
+                self.session.get("token")
+
+        def post(self) -> None:
+            self.write("checked")
+
+    app.settings["xsrf_cookies"] = True
+    app.add_handlers(".*", [("/early", Early)])
+    assert (await make_browser().post("/early")).text == "checked"
+
+
 # --- a change after the response
 
 
@@ -146,6 +163,23 @@ async def test_a_change_after_the_response_raises(make_browser: MakeBrowser, ear
     assert found == []
     assert await value_of(browser, "late") == "absent"
     assert await value_of(browser, "kept") == 1
+
+
+async def test_a_change_after_an_on_finish_that_has_failed_raises(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    handlers: list[Script] = []
+
+    class Fails(Script):
+        def on_finish(self) -> None:
+            handlers.append(self)
+            raise ZeroDivisionError
+
+    app.add_handlers(".*", [("/fails", Fails)])
+    Script.does = staticmethod(change)
+    assert (await make_browser().get("/fails")).status == 200
+    with pytest.raises(RuntimeError, match="the response has been given"):
+        handlers[0].session["late"] = True
 
 
 async def test_a_change_inside_of_a_value_after_the_response_does_not_reach_the_store(
@@ -212,6 +246,58 @@ async def test_a_value_that_cannot_be_kept_is_a_500_however_the_handler_answers(
     if visit == "later":
         await run(browser, lambda handler: handler.session.set("a", 1))
     assert (await run(browser, does)).status == 500
+    assert await value_of(browser, "cart") == "absent"
+
+
+def put_an_object_into_a_list(handler: Script) -> None:
+    handler.session["cart"] = []
+    handler.session["cart"].append(object())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [HTTPError(404), HTTPError(404, "no such article"), Finish()],
+    ids=["404", "404 with a message", "Finish"],
+)
+async def test_the_log_names_the_value_that_cannot_be_kept_whatever_the_handler_raises(
+    make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def does(handler: Script) -> None:
+        put_an_object_into_a_list(handler)
+        raise error
+
+    assert (await run(make_browser(), does)).status == 500
+    assert "session['cart'][0]" in caplog.text
+
+
+async def test_an_error_page_gets_the_error_of_the_value_that_cannot_be_kept(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    class OwnErrorPage(Script):
+        def write_error(self, status_code: int, **kwargs: Any) -> None:
+            self.finish(f"{status_code} {type(kwargs['exc_info'][1]).__name__}")
+
+    def does(handler: Script) -> None:
+        put_an_object_into_a_list(handler)
+        raise HTTPError(404)
+
+    app.add_handlers(".*", [("/own-error-page", OwnErrorPage)])
+    Script.does = staticmethod(does)
+    assert (await make_browser().get("/own-error-page")).text == "500 TypeError"
+
+
+async def test_a_value_that_an_error_page_stores_and_that_cannot_be_kept_is_a_500(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    class Stores(Script):
+        def write_error(self, status_code: int, **kwargs: Any) -> None:
+            put_an_object_into_a_list(self)
+            self.finish("sorry")
+
+    app.add_handlers(".*", [("/stores", Stores)])
+    Script.does = staticmethod(fail_with(HTTPError(404)))
+    browser = make_browser()
+    assert (await browser.get("/stores")).status == 500
     assert await value_of(browser, "cart") == "absent"
 
 
