@@ -42,6 +42,8 @@ __all__ = [
     "Pause",
     "Plain",
     "Script",
+    "abandon",
+    "leave_during",
     "messages_of",
     "plain",
     "run",
@@ -118,6 +120,44 @@ async def send(browser: Browser) -> asyncio.StreamWriter:
     _, writer = await asyncio.open_connection(url.hostname, url.port)
     writer.write(f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
     return writer
+
+
+async def abandon(browser: Browser, begun: asyncio.Event, finished: asyncio.Event) -> None:
+    """Send a request, hang up when it has begun, and wait until its handler has finished."""
+    writer = await send(browser)
+    async with asyncio.timeout(10):
+        await begun.wait()
+        writer.transport.abort()
+        await finished.wait()
+
+
+async def leave_during(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, before: Act, after: Act
+) -> None:
+    """Let a handler do `before`, hang up, and let it do `after`. Wait until it has finished."""
+    begun, gone, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    left: list[Script] = []
+
+    async def does(handler: Script) -> None:
+        left.append(handler)
+        await act(before, handler)
+        begun.set()
+        await gone.wait()
+        await act(after, handler)
+
+    def on_connection_close(handler: Script) -> None:
+        super(Script, handler).on_connection_close()
+        gone.set()
+
+    def on_finish(handler: Script) -> None:
+        if handler in left:  # otherwise it serves a request that `before` has sent
+            finished.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Script, "on_connection_close", on_connection_close)
+        patch.setattr(Script, "on_finish", on_finish)
+        Script.does = staticmethod(does)
+        await abandon(browser, begun, finished)
 
 
 class Clock:

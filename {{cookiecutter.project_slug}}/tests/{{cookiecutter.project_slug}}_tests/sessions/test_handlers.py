@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from tornado.locks import Event
 from tornado.web import (
     Application,
     ErrorHandler,
@@ -29,8 +28,16 @@ from {{cookiecutter.project_slug}}.sessions import (
     StoreUnavailable,
 )
 
-from .acts import change
-from .conftest import Browser, MakeBrowser, Script, run, send, value_of
+from .acts import change, nothing
+from .conftest import (
+    MakeBrowser,
+    Script,
+    abandon,
+    leave_during,
+    messages_of,
+    run,
+    value_of,
+)
 
 pytestmark = pytest.mark.gen_test
 
@@ -111,6 +118,21 @@ async def test_every_hook_reads_the_session_or_finds_it_empty(
         expected |= {"log_exception", "write_error"}
     assert sorted(hooks) == sorted(expected)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+class GreetsInErrors(SessionMixin, RequestHandler):
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.finish(f"{status_code}, {self.session.get('name', 'nobody')}")
+
+
+async def test_a_fault_of_the_settings_is_a_500_though_the_error_page_reads_the_session(
+    app: Application, make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = Application([("/wrong", GreetsInErrors)], pycket={"engine": "memory"})
+    app.add_handlers(".*", [("/wrong", wrong)])
+    assert (await make_browser().get("/wrong")).status == 500
+    assert "cookie_secret" in caplog.text
+    assert "AttributeError" not in caplog.text
 
 
 class Members(SessionMixin, RequestHandler):
@@ -214,15 +236,6 @@ async def test_a_ui_module_reads_and_changes_the_session(
     assert await value_of(browser, "greeted") is True
 
 
-async def abandon(browser: Browser, begun: Event, finished: Event) -> None:
-    """Send a request, hang up when it has begun, and wait until its handler has finished."""
-    writer = await send(browser)
-    await begun.wait()
-    writer.transport.abort()
-    async with asyncio.timeout(10):
-        await finished.wait()
-
-
 async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
     store: Store,
     make_browser: MakeBrowser,
@@ -231,7 +244,7 @@ async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
 ) -> None:
     browser = make_browser()
     await run(browser, change)
-    saving, gone, ran = Event(), Event(), []
+    saving, gone, ran = asyncio.Event(), asyncio.Event(), []
     write = store.sessions.write
 
     async def slow(*args: Any, **kwargs: Any) -> Any:
@@ -239,7 +252,7 @@ async def test_a_client_that_goes_while_its_session_is_saved_leaves_it_saved(
         await gone.wait()
         return await write(*args, **kwargs)
 
-    finished = Event()
+    finished = asyncio.Event()
 
     def on_finish(handler: Script) -> None:
         ran.append("on_finish")
@@ -270,25 +283,31 @@ async def test_a_handler_goes_on_with_its_session_though_the_client_has_gone(
 ) -> None:
     browser = make_browser()
     await run(browser, lambda handler: handler.session.set("seen", 1))
-    begun, gone, finished = Event(), Event(), Event()
-
-    async def does(handler: Script) -> None:
-        handler.session["seen"] = 2
-        begun.set()
-        await gone.wait()
-        handler.session["late"] = True
-
-    def close(handler: Script) -> None:
-        super(Script, handler).on_connection_close()
-        gone.set()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Script, "on_connection_close", close)
-        patch.setattr(Script, "on_finish", lambda handler: finished.set())
-        Script.does = staticmethod(does)
-        await abandon(browser, begun, finished)
+    await leave_during(
+        browser,
+        monkeypatch,
+        lambda handler: handler.session.set("seen", 2),
+        lambda handler: handler.session.set("late", True),
+    )
     assert (await value_of(browser, "seen"), await value_of(browser, "late")) == (2, True)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("when", ["before the client leaves", "after it has left"])
+async def test_a_page_whose_client_leaves_before_it_is_sent_puts_back_what_it_took(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+    shown: list[str] = []
+
+    async def show(handler: Script) -> None:
+        shown.extend(message.value for message in await handler.notifications.take())
+
+    acts = (show, nothing) if when == "before the client leaves" else (nothing, show)
+    await leave_during(browser, monkeypatch, *acts)
+    assert shown == ["once"]
+    assert await messages_of(browser) == ["once"]
 
 
 async def test_a_handler_has_one_session_however_often_it_is_asked_for(

@@ -11,10 +11,19 @@ from typing import Any
 
 import pytest
 from tornado.httpclient import HTTPClientError
-from tornado.web import Finish, HTTPError
+from tornado.web import Application, Finish, HTTPError, RequestHandler
+
+from {{cookiecutter.project_slug}}.sessions import SessionMixin
 
 from .acts import GET, HEAD, POST, Act, Comparison, late
-from .conftest import MakeBrowser, run, value_of
+from .conftest import (
+    Browser,
+    MakeBrowser,
+    leave_during,
+    messages_of,
+    run,
+    value_of,
+)
 from .trips import Trips
 
 pytestmark = pytest.mark.gen_test
@@ -152,6 +161,28 @@ async def test_send_error_after_a_flush_ends_the_response(tornado: Comparison) -
     await tornado.same("/overrides", does=does)
 
 
+class Below(RequestHandler):
+    """Has a flush() that returns nothing."""
+
+    def flush(self, include_footers: bool = False) -> Any:
+        super().flush(include_footers)
+
+
+async def test_a_base_class_whose_flush_returns_nothing_is_no_error(
+    app: Application, make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Above(SessionMixin, Below):
+        def get(self) -> None:
+            self.session["seen"] = 1
+            self.write("one ")
+            self.flush()
+            self.write("two")
+
+    app.add_handlers(".*", [("/above", Above)])
+    assert (await make_browser().get("/above")).text == "one two"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 # --- what is saved
 
 
@@ -266,3 +297,65 @@ async def test_an_exception_after_flush_saves_nothing_more_and_puts_back_what_wa
         await run(browser, fail)
     await run(browser, show)
     assert seen == [[("hello", "info")], "value", {"flushed": True, "name": "ada"}]
+
+
+# --- server-sent events: such a stream ends because its client leaves
+
+
+async def take(handler: Any) -> list[Any]:
+    return [message.value for message in await handler.notifications.take()]
+
+
+async def take_in_a_block(handler: Any) -> list[Any]:
+    async with handler.notifications as notifications:
+        return [message.value for message in await notifications.take()]
+
+
+async def add(browser: Browser, text: str) -> None:
+    await run(browser, lambda handler: handler.notifications.add(text))
+
+
+async def show(handler: Any, messages: list[Any]) -> None:
+    for message in messages:
+        handler.write(f"data: {message}\n\n")
+    await handler.flush()
+
+
+@pytest.mark.parametrize("takes", [take, take_in_a_block])
+async def test_a_stream_whose_client_leaves_shows_no_message_again(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, takes: Any
+) -> None:
+    browser = make_browser()
+    await add(browser, "first")
+    shown: list[Any] = []
+
+    async def show_three(handler: Any) -> None:
+        for text in ("second", "third", None):
+            shown.extend(messages := await takes(handler))
+            await show(handler, messages)
+            if text is not None:
+                await add(browser, text)
+
+    await leave_during(browser, monkeypatch, show_three, lambda handler: show(handler, ["late"]))
+    assert shown == ["first", "second", "third"]
+    assert await messages_of(browser) == []
+
+
+@pytest.mark.parametrize("takes", [take, take_in_a_block])
+async def test_what_a_stream_took_after_its_last_flush_goes_back_if_its_client_leaves(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, takes: Any
+) -> None:
+    browser = make_browser()
+    await add(browser, "first")
+    shown: list[Any] = []
+
+    async def show_one_and_take_another(handler: Any) -> None:
+        await show(handler, await takes(handler))
+        await add(browser, "second")
+        shown.extend(await takes(handler))
+
+    await leave_during(
+        browser, monkeypatch, show_one_and_take_another, lambda handler: show(handler, shown)
+    )
+    assert shown == ["second"]
+    assert await messages_of(browser) == ["second"]
