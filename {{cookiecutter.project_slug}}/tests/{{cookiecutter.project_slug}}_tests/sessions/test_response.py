@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tornado.web import Finish, HTTPError
+from tornado.web import Application, Finish, HTTPError, RequestHandler
+
+from {{cookiecutter.project_slug}}.sessions import SessionMixin
 
 from .acts import GET, HEAD, POST, Act, Comparison, late
 from .conftest import MakeBrowser, Pause, Script, run, value_of
@@ -302,3 +304,62 @@ async def test_a_handler_that_takes_the_connection_saves_before(
 
 async def test_an_error_without_a_status_is_a_500(make_browser: MakeBrowser) -> None:
     assert (await run(make_browser(), lambda handler: handler.send_error())).status == 500
+
+
+class Envelope(RequestHandler):
+    """Has a finish() that changes the chunk."""
+
+    def finish(self, chunk: Any = None) -> Any:
+        return super().finish({"data": chunk})
+
+
+class Timing(RequestHandler):
+    """Has a finish() that returns nothing, as finish() did before Tornado 5.1."""
+
+    def finish(self, chunk: Any = None) -> Any:
+        self.set_header("X-Time", "1")
+        super().finish(chunk)
+
+
+@pytest.mark.parametrize("changes", [True, False], ids=["with a change", "without"])
+async def test_a_base_class_that_overrides_finish_gets_the_chunk(
+    app: Application, make_browser: MakeBrowser, changes: bool
+) -> None:
+    class Enveloped(SessionMixin, Envelope):
+        def get(self) -> None:
+            if changes:
+                self.session["seen"] = 1
+            self.finish({"a": 1})
+
+    app.add_handlers(".*", [("/enveloped", Enveloped)])
+    assert (await make_browser().get("/enveloped")).text == '{"data": {"a": 1}}'
+
+
+async def test_a_base_class_whose_finish_returns_nothing_is_no_error(
+    app: Application, make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Timed(SessionMixin, Timing):
+        def get(self) -> None:
+            self.session["seen"] = 1
+            self.finish("answered")
+
+    app.add_handlers(".*", [("/timed", Timed)])
+    page = await make_browser().get("/timed")
+    assert (page.status, page.text, page.headers["X-Time"]) == (200, "answered", "1")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_change_after_a_finish_that_returns_nothing_raises(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    handlers: list[Any] = []
+
+    class Timed(SessionMixin, Timing):
+        def get(self) -> None:
+            handlers.append(self)
+            self.session["seen"] = 1
+
+    app.add_handlers(".*", [("/timed", Timed)])
+    await make_browser().get("/timed")
+    with pytest.raises(RuntimeError, match="the response has been given"):
+        handlers[0].session["late"] = 1
