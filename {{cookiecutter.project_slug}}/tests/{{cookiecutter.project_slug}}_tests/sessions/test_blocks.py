@@ -89,6 +89,57 @@ async def test_a_job_that_was_started_inside_of_a_block_has_its_turn_after_it(
     assert await value_of(browser, "imported") == "done"
 
 
+async def test_a_block_that_opens_while_the_response_leaves_is_saved(
+    make_browser: MakeBrowser, pause: Pause
+) -> None:
+    browser = await visitor(make_browser)
+    jobs: list[asyncio.Task[None]] = []
+
+    async def job(handler: Script) -> None:
+        async with handler.session as session:
+            session["b"] = 2
+
+    async def does(handler: Script) -> None:
+        writes = pause("write sessions")
+        counts = asyncio.create_task(handler.session.modify("a", lambda a: a + 1))
+        await writes.begun()
+        jobs.append(asyncio.create_task(job(handler)))
+        await asyncio.sleep(0)  # the block waits for the write
+        handler.finish()
+        writes.go_on()
+        await counts
+
+    assert (await run(browser, does)).status == 200
+    await jobs[0]
+    assert (await value_of(browser, "a"), await value_of(browser, "b")) == (2, 2)
+
+
+async def test_a_change_after_a_response_that_was_given_while_a_block_was_saved_raises(
+    make_browser: MakeBrowser, pause: Pause
+) -> None:
+    browser = await visitor(make_browser)
+    jobs: list[asyncio.Task[None]] = []
+    sessions: list[Any] = []
+
+    async def job(handler: Script) -> None:
+        async with handler.session as session:
+            session["b"] = 2
+
+    async def does(handler: Script) -> None:
+        sessions.append(handler.session)
+        writes = pause("write sessions")
+        jobs.append(asyncio.create_task(job(handler)))
+        await writes.begun()
+        handler.finish()
+        writes.go_on()
+
+    assert (await run(browser, does)).status == 200
+    await jobs[0]
+    with pytest.raises(RuntimeError, match="the response has been given"):
+        sessions[0]["late"] = True
+    assert await value_of(browser, "b") == 2
+
+
 async def test_an_error_leaves_no_half_of_a_block_inside(make_browser: MakeBrowser) -> None:
     browser = await visitor(make_browser)
     inside, may_end = asyncio.Event(), asyncio.Event()
@@ -141,6 +192,25 @@ async def test_a_block_that_cannot_be_saved_puts_back_what_it_took(
     with monkeypatch.context() as patch, pytest.raises(StoreUnavailable):
         await works(patch)
     assert await messages_of(browser) == ["once"]
+
+
+async def test_a_block_with_a_value_that_cannot_be_kept_is_undone_and_the_request_goes_on(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def add_an_object(handler: Script) -> None:
+        async with handler.session as session:
+            session.setdefault("cart", []).append(object())
+
+    async def does(handler: Script) -> None:
+        with pytest.raises(TypeError, match="cart"):
+            await add_an_object(handler)
+        assert dict(handler.session) == {"a": 1}
+        handler.session["b"] = 2
+
+    assert (await run(browser, does)).status == 200
+    assert await value_of(browser, "b") == 2
 
 
 @pytest.mark.parametrize("status", [403, 503])
@@ -202,6 +272,28 @@ async def test_a_session_that_has_ended_stays_so_after_a_block_that_failed(
 
     assert (await run(browser, does)).status == 200
     assert seen == [{}]
+
+
+@pytest.mark.parametrize("then", ["nothing", "a login"])
+async def test_a_block_that_failed_with_a_session_that_had_ended_saves_nothing(
+    make_browser: MakeBrowser, then: str
+) -> None:
+    browser, tab = await visitor(make_browser), make_browser()
+    tab.cookies = dict(browser.cookies)
+    await run(tab, lambda handler: handler.session.destroy(), "POST")
+
+    async def does(handler: Script) -> None:
+        with contextlib.suppress(ZeroDivisionError):
+            async with handler.session as session:
+                session["b"] = 2
+                raise ZeroDivisionError
+        if then == "a login":
+            handler.session.regenerate()
+            handler.session["name"] = "grace"
+
+    assert (await run(browser, does, "POST")).status == 200
+    assert await value_of(browser, "name") == ("grace" if then == "a login" else "absent")
+    assert await value_of(browser, "b") == "absent"
 
 
 @pytest.mark.parametrize("before", ["nothing", "a change", "a new id"])
