@@ -179,7 +179,7 @@ async def test_popitem_takes_the_last(make_browser: MakeBrowser) -> None:
 
 
 async def test_clear_removes_thousands_of_names_in_a_moment(make_browser: MakeBrowser) -> None:
-    """Meanwhile nobody is served."""
+    """No other request is served meanwhile."""
     took_s: list[float] = []
 
     def does(handler: Script) -> None:

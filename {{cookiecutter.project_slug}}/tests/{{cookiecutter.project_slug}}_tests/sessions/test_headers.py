@@ -95,7 +95,7 @@ async def test_an_error_page_that_depends_on_the_session_says_so(
     ],
     ids=["SessionManager", "NotificationManager"],
 )
-async def test_a_handler_with_the_mixins_that_asks_for_a_manager_depends_on_the_session(
+async def test_a_handler_with_the_mixins_that_asks_for_the_manager_sends_vary(
     make_browser: MakeBrowser, asks: Act
 ) -> None:
     browser = make_browser()

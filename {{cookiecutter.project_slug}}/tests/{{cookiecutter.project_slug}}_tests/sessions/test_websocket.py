@@ -1,95 +1,26 @@
-"""WebSockets: the session is there for as long as the connection, and saved when one asks."""
+"""WebSockets: the session is there for as long as the connection, and saved when one asks.
+
+What is saved when the connection closes is in test_websocket_closes.py.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.websocket import WebSocketClientConnection, WebSocketHandler, websocket_connect
+from tornado.httpclient import HTTPClientError
 
-from {{cookiecutter.project_slug}}.sessions import (
-    NotificationMixin,
-    SessionMixin,
-    Store,
-)
-
-from .acts import Act, act
-from .conftest import ON_MEMORY, Browser, Clock, MakeBrowser, Routes, Script, run, value_of
+from .acts import Act
+from .conftest import ON_MEMORY, Clock, MakeBrowser, Routes, run, value_of
+from .sockets import Socket, connected, routes, say, visitor
 
 pytestmark = pytest.mark.gen_test
 
 
-def nothing(socket: Any) -> None:
-    """What a socket does that has nothing to do."""
-
-
-class Socket(SessionMixin, NotificationMixin, WebSocketHandler):
-    """Does what a test has put here when it is prepared, opened, told something and closed."""
-
-    prepares: ClassVar[Act] = nothing
-    opens: ClassVar[Act] = nothing
-    hears: ClassVar[Act] = nothing
-    closes: ClassVar[Act] = nothing
-    closed: ClassVar[asyncio.Event]
-
-    async def prepare(self) -> None:
-        await super().prepare()
-        await act(type(self).prepares, self)
-
-    async def open(self, *args: str, **kwargs: str) -> None:
-        await act(type(self).opens, self)
-
-    async def on_message(self, message: str | bytes) -> None:
-        try:
-            answer = await act(type(self).hears, self)
-        except Exception as error:
-            answer = f"{type(error).__name__}: {error}"
-        await self.write_message(str(answer))
-
-    def on_close(self) -> None:
-        try:
-            type(self).closes(self)
-        finally:
-            self.closed.set()
-
-
 @pytest.fixture
 def handlers() -> Routes:
-    Socket.prepares = Socket.opens = Socket.hears = Socket.closes = staticmethod(nothing)
-    Socket.closed = asyncio.Event()
-    return [("/", Script), ("/socket", Socket)]
-
-
-@asynccontextmanager
-async def connected(browser: Browser, base_url: str) -> AsyncIterator[WebSocketClientConnection]:
-    cookie = "; ".join(f"{each.name}={each.value}" for each in browser.cookies.values())
-    url = base_url.replace("http", "ws") + "/socket"
-    connection = await websocket_connect(HTTPRequest(url, headers={"Cookie": cookie}))
-    try:
-        yield connection
-    finally:
-        connection.close()
-        async with asyncio.timeout(5):
-            await Socket.closed.wait()
-        await asyncio.sleep(0.01)
-
-
-async def say(connection: WebSocketClientConnection, hears: Act) -> str:
-    """Let the socket do this, and return what it answers."""
-    Socket.hears = staticmethod(hears)
-    await connection.write_message("go")
-    return str(await connection.read_message())
-
-
-async def visitor(make_browser: MakeBrowser) -> Browser:
-    browser = make_browser()
-    await run(browser, lambda handler: handler.session.set("name", "ada"))
-    return browser
+    return routes()
 
 
 async def test_it_reads_saves_and_sees_what_others_have_stored(
@@ -116,19 +47,6 @@ async def test_it_reads_saves_and_sees_what_others_have_stored(
             == "2"
         )
     assert await value_of(browser, "said") == 2
-
-
-@pytest.mark.parametrize("where", ["opens", "hears", "closes"])
-async def test_what_is_changed_and_not_saved_is_saved_when_the_connection_closes(
-    make_browser: MakeBrowser, base_url: str, where: str
-) -> None:
-    browser = await visitor(make_browser)
-    change: Act = lambda socket: socket.session.set("changed", where)  # noqa: E731
-    setattr(Socket, where, staticmethod(change))
-    async with connected(browser, base_url) as connection:
-        if where == "hears":
-            await say(connection, change)
-    assert await value_of(browser, "changed") == where
 
 
 async def test_a_change_in_prepare_that_is_not_saved_opens_no_socket_and_says_why(
@@ -220,24 +138,6 @@ async def test_a_socket_takes_messages_once(make_browser: MakeBrowser, base_url:
         assert await say(connection, take) == "[]"
 
 
-async def test_a_store_that_fails_as_the_socket_closes_is_logged(
-    make_browser: MakeBrowser,
-    base_url: str,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    browser = await visitor(make_browser)
-
-    async def fail(*args: object, **kwargs: object) -> None:
-        raise ConnectionError("no answer")
-
-    async with connected(browser, base_url) as connection:
-        await say(connection, lambda socket: socket.session.set("a", 1))
-        monkeypatch.setattr(store.sessions, "write", fail)
-    assert "what a WebSocket changed before it closed was not saved" in caplog.text
-
-
 async def test_a_block_leaves_the_session_of_a_socket_open(
     make_browser: MakeBrowser, base_url: str
 ) -> None:
@@ -313,31 +213,6 @@ async def test_what_was_handed_out_before_a_block_may_be_changed_in_it(
     assert await value_of(browser, "cart") == ["first", "second"]
 
 
-async def test_a_block_that_is_open_when_the_connection_closes_goes_on_whole(
-    make_browser: MakeBrowser, base_url: str
-) -> None:
-    browser = await visitor(make_browser)
-    inside = asyncio.Event()
-    jobs: list[asyncio.Task[None]] = []
-
-    async def job(socket: Socket) -> None:
-        async with socket.session as session:
-            session["half"] = 1
-            inside.set()
-            await Socket.closed.wait()
-            await asyncio.sleep(0.02)
-            session["rest"] = 2
-
-    async def start(socket: Socket) -> None:
-        jobs.append(asyncio.create_task(job(socket)))
-        await inside.wait()
-
-    async with connected(browser, base_url) as connection:
-        await say(connection, start)
-    await jobs[0]
-    assert (await value_of(browser, "half"), await value_of(browser, "rest")) == (1, 2)
-
-
 async def test_a_socket_that_takes_messages_for_days_keeps_nothing_of_them(
     make_browser: MakeBrowser, base_url: str
 ) -> None:
@@ -401,18 +276,40 @@ async def test_opening_a_socket_is_a_use(
         Socket.closed.clear()
 
 
-async def test_a_change_after_the_connection_has_closed_raises(
-    make_browser: MakeBrowser, base_url: str
+async def add_an_object(socket: Socket) -> None:
+    socket.session["cart"].append(object())
+
+
+async def add_an_object_in_a_block(socket: Socket) -> None:
+    async with socket.session as session:
+        session["cart"].append(object())
+
+
+async def change_the_id_in_a_block(socket: Socket) -> None:
+    async with socket.session as session:
+        session.regenerate()
+
+
+@pytest.mark.parametrize("mistake", [add_an_object, add_an_object_in_a_block])
+async def test_a_value_that_cannot_be_kept_does_not_end_the_session(
+    make_browser: MakeBrowser, base_url: str, mistake: Act
 ) -> None:
     browser = await visitor(make_browser)
-    sockets: list[Any] = []
+    await run(browser, lambda handler: handler.session.set("cart", []))
     async with connected(browser, base_url) as connection:
-        await say(connection, sockets.append)
-    session = sockets[0].session
-    with pytest.raises(RuntimeError, match="would be lost"):
-        session["late"] = 1
-    async with session:
-        session["late"] = 2
-    with pytest.raises(RuntimeError, match="would be lost"):
-        session["late"] = 3
-    assert await value_of(browser, "late") == 2
+        for hears in (mistake, use_in_a_block):
+            await say(connection, hears)
+    assert await value_of(browser, "name") == "ada"
+
+
+@pytest.mark.parametrize("fails", [add_an_object_in_a_block, change_the_id_in_a_block])
+async def test_blocks_after_one_that_cannot_be_saved_are_saved(
+    make_browser: MakeBrowser, base_url: str, fails: Act
+) -> None:
+    browser = await visitor(make_browser)
+    await run(browser, lambda handler: handler.session.set("cart", []))
+    async with connected(browser, base_url) as connection:
+        assert "Error" in await say(connection, fails)
+        for _ in range(2):
+            assert await say(connection, use_in_a_block) == "ada"
+    assert await value_of(browser, "count") == 2

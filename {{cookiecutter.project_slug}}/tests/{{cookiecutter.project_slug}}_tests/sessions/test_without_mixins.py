@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tornado.web import Application
+from tornado.websocket import WebSocketHandler
 
 from {{cookiecutter.project_slug}}.sessions import (
     NotificationManager,
@@ -15,7 +16,9 @@ from {{cookiecutter.project_slug}}.sessions import (
     StoreUnavailable,
 )
 
+from .acts import Act
 from .conftest import MakeBrowser, Plain, messages_of, plain, run, value_of
+from .sockets import connect
 
 pytestmark = pytest.mark.gen_test
 
@@ -83,3 +86,47 @@ async def test_a_store_that_does_not_answer_asks_the_client_to_come_back(
         page = await plain(browser, app, does)
     assert (page.status, page.headers.get("Retry-After")) == (503, "1")
     assert await value_of(browser, "name") == "ada"
+
+
+CHANGES: dict[str, Act] = {
+    "session": lambda handler: SessionManager(handler).set("outside", 1),
+    "notifications": lambda handler: NotificationManager(handler).add("outside"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_after_the_block_is_refused_because_it_is_outside(
+    app: Application, make_browser: MakeBrowser, change: str
+) -> None:
+    async def does(handler: Plain) -> None:
+        async with SessionManager(handler) as session:
+            session["inside"] = 1
+        with pytest.raises(RuntimeError, match="outside of its block would be lost"):
+            CHANGES[change](handler)
+
+    assert (await plain(make_browser(), app, does)).status == 200
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_after_the_block_of_a_websocket_is_refused(
+    app: Application, make_browser: MakeBrowser, base_url: str, change: str
+) -> None:
+    class Socket(WebSocketHandler):
+        async def on_message(self, message: str | bytes) -> None:
+            async with SessionManager(self) as session:
+                session["inside"] = 1
+            try:
+                CHANGES[change](self)
+            except RuntimeError as error:
+                await self.write_message(str(error))
+            else:
+                await self.write_message("not refused")
+
+    app.add_handlers(".*", [("/plain-socket", Socket)])
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("a", 1))
+    connection = await connect(browser, base_url, "/plain-socket")
+    await connection.write_message("go")
+    assert "outside of its block would be lost" in str(await connection.read_message())
+    connection.close()
+    assert await value_of(browser, "inside") == 1
