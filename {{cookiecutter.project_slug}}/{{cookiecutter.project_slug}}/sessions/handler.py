@@ -71,6 +71,12 @@ def is_over(handler: RequestHandler | None) -> bool:
     )
 
 
+def has_gone(handler: RequestHandler) -> bool:
+    """Return whether the client has closed the connection."""
+    stream = getattr(handler.request.connection, "stream", None)
+    return stream is not None and bool(stream.closed())
+
+
 def refuses(handler: RequestHandler, chunk: object) -> bool:
     """Return whether `finish(chunk)` would raise."""
     has_content = chunk is not None or bool(handler._write_buffer)

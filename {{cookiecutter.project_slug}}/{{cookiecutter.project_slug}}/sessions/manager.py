@@ -19,6 +19,7 @@ from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
     Held,
     ask_to_retry,
+    has_gone,
     headers_written,
     is_finished,
     is_over,
@@ -58,6 +59,8 @@ class SessionManager(Session):
     """Set when a response that was held is handed to Tornado."""
     block: Block | None = None
     """The outermost `async with` block that is open."""
+    shown = 0
+    """How many of the takes in `taken` the client has been sent, by an earlier flush()."""
     _is_stale = False
     """Whether the request came with the cookie of a session that has expired."""
 
@@ -173,6 +176,22 @@ class SessionManager(Session):
         handler = self.handler()
         is_given = handler is None or (is_finished(handler) and self.held is None)
         return [] if is_given else self.taken
+
+    def note_shown(self, takes: int, flushed: asyncio.Future[None]) -> None:
+        """Note that a flush has sent what was taken before it, if it has."""
+        if flushed.exception() is None:
+            self.shown = takes
+
+    def has_unseen(self) -> bool:
+        """Return whether the client went away before it was sent what was taken last; what it was
+        sent before is not to be put back.
+        """
+        handler = self.handler()
+        if not self.taken or handler is None or not has_gone(handler):
+            return False
+        del self.taken[: self.shown]
+        self.shown = 0
+        return bool(self.taken)
 
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.

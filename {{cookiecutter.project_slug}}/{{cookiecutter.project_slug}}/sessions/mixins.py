@@ -47,8 +47,6 @@ class _Lifecycle(HandlerBase):
 
     # Two underscores: handlers have attributes of their own that are called _session or _start.
     __failed = __answers_error = False
-    __shown = 0  # takes of notices that the client has been sent
-    __is_alone = False  # the client went away before anything was sent
     __waiting: _Task | None = None
     _session_manager_of_request: SessionManager | None = None
 
@@ -101,8 +99,8 @@ class _Lifecycle(HandlerBase):
         save = None if headers_written(self) else self.__save_method(session)
         if save is None:
             flushed = super().flush()
-            if session.taken and flushed is not None:
-                future_add_done_callback(flushed, partial(self.__note_shown, len(session.taken)))
+            if (shown := len(session.taken)) and flushed is not None:
+                future_add_done_callback(flushed, partial(session.note_shown, shown))
             return flushed
         session.held = hold(self)
         self.__waiting = asyncio.create_task(self.__save_and_flush(session, save))
@@ -140,11 +138,8 @@ class _Lifecycle(HandlerBase):
 
     def _session_manager_fault(self, error: BaseException) -> BaseException:
         self.__answers_error = True
-        session = self.__session()
-        if session is not None and isinstance(error, StreamClosedError):
-            del session.taken[: self.__shown]
         try:
-            if not is_finished(self) and session is not None:
+            if not is_finished(self) and (session := self.__session()) is not None:
                 session.unsaved()
         except TypeError as fault:  # a value that cannot be kept: a 500, not the 404 it came with
             self.__failed = True
@@ -164,10 +159,8 @@ class _Lifecycle(HandlerBase):
         """As Tornado's; saves what a WebSocket has changed last."""
         super().on_connection_close()
         session = self.__session()
-        if session is None:
-            return
-        self.__is_alone = not session.has_left
-        if self.get_status() == WEBSOCKET_OPENS and session.block is None:  # its end would save
+        is_socket = self.get_status() == WEBSOCKET_OPENS
+        if session is not None and is_socket and session.block is None:  # its end would save
             session.leaves = self.__waiting = asyncio.create_task(session.save_last())
             session.closed = CLOSED
 
@@ -198,6 +191,7 @@ class _Lifecycle(HandlerBase):
                 )
             return None
         save: _Save = session.save_in_task
+        is_unseen = session.has_unseen()
         if self.__failed or status >= 500:
             block = block_around(session)
             if block is session.block:  # otherwise a job is inside the block: it may succeed
@@ -206,7 +200,7 @@ class _Lifecycle(HandlerBase):
                 block.fault = ""
             is_due, save = bool(session.taken), partial(put_back, session, session.taken)
         else:
-            is_due = session.unsaved() or session.use_is_due() or self.__is_alone
+            is_due = session.unsaved() or session.use_is_due() or is_unseen
         # A save that is under way may not know yet what was deleted or taken since.
         return save if is_due or session.is_saving() else None
 
@@ -226,7 +220,7 @@ class _Lifecycle(HandlerBase):
                     save = self.__save_method(session)
                 if save is not None:
                     await save()
-                if self.__is_alone:
+                if session.has_unseen():
                     await put_back(session, session.taken)
             finally:
                 release(self, session.held)
@@ -247,7 +241,7 @@ class _Lifecycle(HandlerBase):
                 sent.set_result(None)
 
     async def __save_and_flush(self, session: SessionManager, save: _Save) -> None:
-        taken = len(session.taken)
+        shown = len(session.taken)
         try:
             await save()
         finally:
@@ -255,11 +249,7 @@ class _Lifecycle(HandlerBase):
             session.held = None
         if (flushed := super().flush()) is not None:
             await flushed
-        self.__shown = taken
-
-    def __note_shown(self, taken: int, flushed: asyncio.Future[None]) -> None:
-        if flushed.exception() is None:
-            self.__shown = taken
+        session.shown = shown
 
 
 def _waiter(task: _Task) -> asyncio.Future[None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tornado.httpclient import HTTPClientError
+from tornado.iostream import StreamClosedError
 from tornado.web import Application, Finish, HTTPError, RequestHandler
 
 from {{cookiecutter.project_slug}}.sessions import SessionMixin
@@ -341,9 +342,27 @@ async def test_a_stream_whose_client_leaves_shows_no_message_again(
     assert await messages_of(browser) == []
 
 
+async def flush_in_vain(handler: Any) -> None:
+    await show(handler, ["late"])
+
+
+async def flush_in_vain_and_return(handler: Any) -> None:
+    with contextlib.suppress(StreamClosedError):
+        await show(handler, ["late"])
+
+
+async def return_at_once(handler: Any) -> None:
+    pass
+
+
+async def fail(handler: Any) -> None:
+    raise ZeroDivisionError
+
+
 @pytest.mark.parametrize("takes", [take, take_in_a_block])
+@pytest.mark.parametrize("ends", [flush_in_vain, flush_in_vain_and_return, return_at_once, fail])
 async def test_what_a_stream_took_after_its_last_flush_goes_back_if_its_client_leaves(
-    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, takes: Any
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, takes: Any, ends: Any
 ) -> None:
     browser = make_browser()
     await add(browser, "first")
@@ -354,8 +373,6 @@ async def test_what_a_stream_took_after_its_last_flush_goes_back_if_its_client_l
         await add(browser, "second")
         shown.extend(await takes(handler))
 
-    await leave_during(
-        browser, monkeypatch, show_one_and_take_another, lambda handler: show(handler, shown)
-    )
+    await leave_during(browser, monkeypatch, show_one_and_take_another, ends)
     assert shown == ["second"]
     assert await messages_of(browser) == ["second"]
