@@ -70,9 +70,12 @@ def test_compose_limits_each_container_and_its_log_and_publishes_the_app_alone(
         assert service.get("profiles") == (["postgresql"] if name == "postgresql" else None), name
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_kubernetes_accepts_its_file(bake: Bake, engine: str) -> None:
-    project = bake(engine=engine)
+# YAML takes the last ones for a boolean and for nothing, unless they are in quotes.
+@pytest.mark.parametrize(
+    ("engine", "slug"), [*((each, SLUG) for each in ENGINES), ("redis", "on"), ("redis", "null")]
+)
+def test_kubernetes_accepts_its_file(bake: Bake, engine: str, slug: str) -> None:
+    project = bake(engine=engine, project_slug=slug)
     done = run(tool("kubernetes-validate"), "--strict", "deploy/kubernetes.yaml", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (done.stdout + done.stderr).count("passed for resource") == 5
