@@ -83,8 +83,9 @@ class Admins(BaseHandler):
 
 
 def untranslated(page: Page, title: str) -> list[str]:
-    """The words of a page that are in no brackets: names and numbers apart."""
+    """The words of a page that are in no brackets: names, numbers, and what says its language."""
     text = re.sub(r"<(style|script|code)\b.*?</\1>", "", page.text, flags=re.DOTALL)
+    text = re.sub(r"<(?!html)(\w+)\s[^>]*\blang=.*?</\1>", "", text, flags=re.DOTALL)
     labels = " ".join(re.findall(r'aria-label="([^"]*)"', text))
     text = html.unescape(re.sub(r"<[^>]+>", " ", text) + labels)
     while (outer := re.sub("\u2e28[^\u2e28\u2e29]*\u2e29", "", text)) != text:
