@@ -24,6 +24,7 @@ CHANGES = [
         "csp_sources": "img-src https://images.example.com data:; form-action https://example.com",
         "max_body_bytes": 64 * 1024,
     },
+    {"port": 9000},
 ]
 TOGETHER = {
     "idle_timeout": 2 * DAY_S,
@@ -32,6 +33,8 @@ TOGETHER = {
     "cookie_domain": "example.org",
     "csp_sources": "script-src https://cdn.example.com",
     "max_body_bytes": 2 * 1024 * 1024,
+    "base_url": "https://www.example.org",
+    "log_level": "warning",
 }
 # The rest of the suite has settings of its own, and runs with all of them changed.
 TOUCHED = [

@@ -49,6 +49,14 @@ def test_the_image_runs_as_a_numeric_user(project: Path) -> None:
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
 
 
+def test_no_variable_of_the_image_stands_in_the_way_of_one_that_names_a_file(project: Path) -> None:
+    settings = (project / SLUG / "settings.py").read_text()
+    assert 'database_url: str = field(default="sqlite+aiosqlite:///app.db"' in settings
+    image = (project / "Dockerfile").read_text()
+    assert "DATABASE_URL" not in image
+    assert "WORKDIR /data\nVOLUME /data\n" in image  # where the default is
+
+
 def test_compose_limits_each_container_and_its_log_and_publishes_the_app_alone(
     project: Path,
 ) -> None:
@@ -62,9 +70,12 @@ def test_compose_limits_each_container_and_its_log_and_publishes_the_app_alone(
         assert service.get("profiles") == (["postgresql"] if name == "postgresql" else None), name
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_kubernetes_accepts_its_file(bake: Bake, engine: str) -> None:
-    project = bake(engine=engine)
+# YAML takes the last ones for a boolean and for nothing, unless they are in quotes.
+@pytest.mark.parametrize(
+    ("engine", "slug"), [*((each, SLUG) for each in ENGINES), ("redis", "on"), ("redis", "null")]
+)
+def test_kubernetes_accepts_its_file(bake: Bake, engine: str, slug: str) -> None:
+    project = bake(engine=engine, project_slug=slug)
     done = run(tool("kubernetes-validate"), "--strict", "deploy/kubernetes.yaml", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (done.stdout + done.stderr).count("passed for resource") == 5

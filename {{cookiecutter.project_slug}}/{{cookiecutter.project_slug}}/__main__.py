@@ -185,11 +185,12 @@ async def _finish(app: App, server: Server, grace_s: float) -> None:
 
 
 def _store_is_down(settings: Settings, error: StoreUnavailable) -> str:
-    if error.cause.partition(":")[0] not in ("it is not there", "it hung up") and error.cure:
+    if not error.cause.startswith("it is not there"):  # somebody listens
         cause, cure = (
             in_variables(settings.session_engine, each) for each in (error.cause, error.cure)
         )
-        return f"The session store at {error.address} cannot be used: {cause}. To do: {cure}."
+        to_do = f" To do: {cure}." if cure else ""
+        return f"The session store at {error.address} cannot be used: {cause.rstrip('.')}.{to_do}"
     found = re.search(r":(\d+)\b", error.address)
     start = HOW_TO_START[settings.session_engine].format(port=found[1] if found else "")
     return (

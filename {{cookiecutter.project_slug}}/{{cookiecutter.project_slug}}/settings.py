@@ -71,7 +71,7 @@ class Settings:
     database_url: str = field(default="sqlite+aiosqlite:///app.db", repr=False)
     database_pool_size: int = 15
     """The most connections to the database that a process opens; the next request waits."""
-    base_url: str = "http://localhost:8888"
+    base_url: str = f"http://localhost:{port}"
     """The address that people use: links in mails begin with it. By default it has the port's."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names that are answered beside that of base_url; `*` stands for anything."""
@@ -221,7 +221,10 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
                 )
     if any(fault.startswith("COOKIE_SECRET_FILE") for fault in faults):
         given.setdefault("cookie_secret", _SUBSTITUTES["cookie_secret"])  # it is not missing
-    given.setdefault("base_url", f"http://localhost:{given.get('port', Settings.port)}")
+    # What was not set, here or by a default of one's own, follows the port.
+    has_base_url = "base_url" in texts or Settings.base_url != f"http://localhost:{Settings.port}"
+    port = given.get("port", Settings.port)
+    given.setdefault("base_url", Settings.base_url if has_base_url else f"http://localhost:{port}")
     if isinstance(secret := given.get("cookie_secret"), dict):
         given["key_version"] = next(iter(secret))
     settings = Settings(**given)
@@ -229,12 +232,12 @@ def read_settings(args: Sequence[str], environ: Mapping[str, str]) -> Settings:
     if settings.session_engine in ENGINES:
         faults += _session_faults(settings)
     host, domain = urlsplit(given["base_url"]).hostname or "", texts.get("cookie_domain", "")
-    if domain and "base_url" in texts and not f".{host}".endswith(f".{domain.lstrip('.')}"):
+    if domain and has_base_url and not f".{host}".endswith(f".{domain.lstrip('.')}"):
         faults.append(
             f"COOKIE_DOMAIN {domain} is not that of BASE_URL, {host}, and browsers would drop the "
             "cookie: write a domain that the host is in, or leave it out"
         )
-    if settings.smtp_url and not settings.debug and "base_url" not in texts:
+    if settings.smtp_url and not settings.debug and not has_base_url:
         faults.append(
             "BASE_URL is missing, and links in mails begin with it: write the address that people "
             "use, for example https://www.example.com"

@@ -133,6 +133,7 @@ _VARIABLES = (
         "write 'ssl_certfile' and 'ssl_keyfile' in storage",
         "write ?ssl_certfile=/path&ssl_keyfile=/path behind REDIS_URL",
     ),
+    ("needs TLS: add 'ssl': True", "needs TLS: write rediss:// in place of redis://"),
     ("storage cannot work", "REDIS_URL cannot work"),
     ("storage names a database", "REDIS_URL names a database"),
     ("storage has", "REDIS_URL has"),
@@ -143,4 +144,7 @@ def in_variables(text: str) -> str:
     """Return a message of sessions/ with the variables that people set in place of `storage`."""
     for theirs, ours in _VARIABLES:
         text = text.replace(theirs, ours)
-    return re.sub(r"storage\['\w+'\]", "REDIS_URL", text)
+    text = text.replace("storage['url']", "REDIS_URL")
+    sentinels = r"storage\['sentinel'\]\['options'\]\['(\w+)'\]"
+    text = re.sub(sentinels, r"'\1' in REDIS_SENTINELS", text)
+    return re.sub(r"storage\['(\w+)'\]", r"'\1' in REDIS_URL", text)

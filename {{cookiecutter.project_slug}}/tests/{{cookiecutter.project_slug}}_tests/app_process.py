@@ -50,4 +50,5 @@ class Process(Python):
     ) -> None:
         self.port = int(environ.get("PORT", free_port()))
         base = {"PYTHONPATH": str(ROOT), "PORT": str(self.port), "SESSION_ENGINE": "memory"}
+        base["LOG_LEVEL"] = "info"  # tests wait for lines
         super().__init__(folder, program, base | environ, *files)

@@ -25,6 +25,7 @@ from tornado.web import Application
 
 from {{cookiecutter.project_slug}}.app import App, make_app
 from {{cookiecutter.project_slug}}.database import Database
+from {{cookiecutter.project_slug}}.handlers import auth
 from {{cookiecutter.project_slug}}.mail import KEPT
 from {{cookiecutter.project_slug}}.passwords import PASSWORD_COST
 from {{cookiecutter.project_slug}}.settings import Settings
@@ -60,6 +61,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def engine() -> str:
     """The name of the session engine. To run on both, see sessions/conftest.py."""
     return "{{cookiecutter.engine}}"
+
+
+@pytest.fixture(autouse=True)
+def _email_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests register without an address, whatever accounts.py says."""
+    monkeypatch.setattr(auth, "email_required", False)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 from .conftest import COOKIE_SECRET
 from .forked import Python
+from .servers import free_port
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "{{cookiecutter.project_slug}}"
@@ -35,8 +36,16 @@ class Project:
     def start(self, *arguments: str, **environ: str) -> Python:
         """Start `python -m` with these arguments, on the memory engine."""
         base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder)}
-        base |= {"COOKIE_SECRET": COOKIE_SECRET, "SESSION_ENGINE": "memory"}
+        base |= {"COOKIE_SECRET": COOKIE_SECRET, "SESSION_ENGINE": "memory", "LOG_LEVEL": "info"}
         return Python(self.folder, ["-m", *arguments], base | environ)
+
+    def serve(self, **environ: str) -> tuple[Python, str]:
+        """Start the app, and wait until it serves. Returns its address, too."""
+        url = f"http://localhost:{(port := free_port())}"
+        process = self.start(PACKAGE, DEBUG="true", PORT=str(port), BASE_URL=url, **environ)
+        while not (line := process.first_line()).startswith("Serving on"):
+            assert line, "it ended"
+        return process, url
 
     def migrate(self) -> None:
         status, output = self.run(PACKAGE, "migrate")
@@ -72,6 +81,13 @@ class Project:
         head, line, rest = path.read_text(encoding="utf-8").partition(after)
         assert line, f"{file} has no {after!r}"
         path.write_text(head + line + text + rest, encoding="utf-8")
+
+    def add_page(self, name: str, code: str) -> None:
+        """Save a module of pages, and add its routes."""
+        (self.folder / PACKAGE / f"handlers/{name}.py").write_text(code, encoding="utf-8")
+        pages = "handlers/__init__.py"
+        self.insert(pages, "from __future__ import annotations\n", f"\nfrom . import {name}\n")
+        self.insert(pages, "ROUTES = [\n", f"    *{name}.ROUTES,\n")
 
     def make_migration(self, message: str) -> Path:
         """As `make migration` does."""

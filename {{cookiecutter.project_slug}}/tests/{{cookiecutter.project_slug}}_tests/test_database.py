@@ -116,9 +116,9 @@ async def test_sqlite_lets_readers_and_a_writer_work_at_once(database: Database)
 @pytest.mark.gen_test
 async def test_sqlite_keeps_foreign_keys(database: Database) -> None:
     async with database.session() as db:
-        await db.execute(text("CREATE TABLE notes (owner TEXT REFERENCES users (id))"))
+        await db.execute(text("CREATE TABLE of_a_test (owner TEXT REFERENCES users (id))"))
         with pytest.raises(IntegrityError, match="FOREIGN KEY"):
-            await db.execute(text("INSERT INTO notes VALUES ('nobody')"))
+            await db.execute(text("INSERT INTO of_a_test VALUES ('nobody')"))
 
 
 @pytest.mark.gen_test

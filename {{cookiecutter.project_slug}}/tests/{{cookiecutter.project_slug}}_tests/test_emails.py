@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.database import DatabaseUnavailable
 from {{cookiecutter.project_slug}}.mail import Mail
+from {{cookiecutter.project_slug}}.settings import Settings
 from {{cookiecutter.project_slug}}.throttle import mail_limit
 from {{cookiecutter.project_slug}}.tokens import Token
 
@@ -37,7 +38,7 @@ async def mails(app: App, count: int) -> list[Mail]:
 
 def link(mail: Mail) -> str:
     """The path of the link in a mail."""
-    found = re.search(r"^ +http://localhost:8888(/\S+)$", mail.text, re.MULTILINE)
+    found = re.search(rf"^ +{re.escape(Settings.base_url)}(/\S+)$", mail.text, re.MULTILINE)
     assert found is not None, mail.text
     return found[1]
 

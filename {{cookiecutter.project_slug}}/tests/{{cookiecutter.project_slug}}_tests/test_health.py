@@ -248,6 +248,16 @@ def test_a_store_that_does_not_answer_is_one_line_with_both_ways_out(
     assert words.endswith("make run ENGINE=memory")
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the client library's
+def test_a_store_where_something_else_listens_is_not_to_be_started(
+    last_words: Callable[..., str], nowhere: dict[str, str]
+) -> None:
+    (address,) = nowhere.values()
+    with socket.create_server((HOST, int(address.rpartition(":")[2]))):  # it never replies
+        words = last_words(SESSION_ENGINE="{{cookiecutter.engine}}", STORAGE_TIMEOUT="0.2", **nowhere)
+    assert words.endswith(" cannot be used: no reply within 0.2 s.")
+
+
 def test_a_database_that_does_not_answer_is_one_line_without_the_password(
     last_words: Callable[..., str],
 ) -> None:

@@ -12,10 +12,12 @@ from typing import Any, ClassVar
 
 import pytest
 import tornado.locale
+from tornado.httpclient import AsyncHTTPClient
 from tornado.template import Loader
 
 import {{cookiecutter.project_slug}}
 from {{cookiecutter.project_slug}} import texts
+from {{cookiecutter.project_slug}}.accounts import User
 from {{cookiecutter.project_slug}}.app import App
 from {{cookiecutter.project_slug}}.handlers.base import BaseHandler
 from {{cookiecutter.project_slug}}.handlers.rights import require
@@ -26,7 +28,8 @@ from {{cookiecutter.project_slug}}.sessions import (
 
 from .browser import Browser, Page
 from .conftest import MakeBrowser
-from .examples import add, text_of
+from .examples import EXAMPLES, add, text_of
+from .project_copy import Project
 
 PACKAGE = Path({{cookiecutter.project_slug}}.__file__).parent
 
@@ -83,8 +86,9 @@ class Admins(BaseHandler):
 
 
 def untranslated(page: Page, title: str) -> list[str]:
-    """The words of a page that are in no brackets: names and numbers apart."""
+    """The words of a page that are in no brackets: names, numbers, and what says its language."""
     text = re.sub(r"<(style|script|code)\b.*?</\1>", "", page.text, flags=re.DOTALL)
+    text = re.sub(r"<(?!html)(\w+)\s[^>]*\blang=.*?</\1>", "", text, flags=re.DOTALL)
     labels = " ".join(re.findall(r'aria-label="([^"]*)"', text))
     text = html.unescape(re.sub(r"<[^>]+>", " ", text) + labels)
     while (outer := re.sub("\u2e28[^\u2e28\u2e29]*\u2e29", "", text)) != text:
@@ -251,6 +255,60 @@ async def test_the_language_that_somebody_chose_is_that_of_every_page_even_witho
         headers = {"Cookie": f"{name.name}={name.value}; {cookie}"}
         page = await browser.get("/", headers=headers)
         assert (page.status, "One moment, please" in page.plain) == (503, True)
+
+
+@pytest.fixture
+def with_accounts(tmp_path: Path, empty_database: Path) -> Iterator[tuple[Project, str]]:
+    """A copy of the project that keeps the language with the account, and its address."""
+    if hasattr(User, "language"):
+        pytest.skip("this project has the column")
+    project = Project(tmp_path / "copy", empty_database)
+    (project.folder / PACKAGE.name / "translations").mkdir(exist_ok=True)
+    german = f"{PACKAGE.name}/translations/de.csv"
+    (project.folder / german).write_text(text_of("recipes.md", german), encoding="utf-8")
+    project.add_page("language", EXAMPLES["LanguageHandler"])
+    project.insert(
+        "accounts.py",
+        '__tablename__ = "users"\n',
+        text_of("recipes.md", "To keep it with the account"),
+    )
+    imports = text_of("recipes.md", "import in `language.py`")
+    project.insert("handlers/language.py", "from .. import texts\n", imports)
+    for file, line in [
+        ("handlers/language.py", 'self.session["language"] = language.code'),
+        ("handlers/auth.py", 'self.session["user_id"] = user.id'),
+    ]:
+        project.insert(file, f"{line}\n", text_of("recipes.md", f"below `{line}`"))
+    project.make_migration("Users have a language")
+    process, url = project.serve()
+    yield project, url
+    process.kill()
+
+
+@pytest.mark.gen_test
+async def test_the_language_is_kept_with_the_account_and_a_visitors_where_it_has_none(
+    with_accounts: tuple[Project, str], http_client: AsyncHTTPClient
+) -> None:
+    project, url = with_accounts
+
+    async def language(browser: Browser) -> str:
+        browser.cookies.pop("language", None)
+        (found,) = re.findall('<html lang="(.*?)"', (await browser.get("/")).text)
+        return str(found)
+
+    ada, elsewhere, eve = (
+        Browser(http_client, url, headers={"Accept-Language": "en"}) for _ in range(3)
+    )
+    account: dict[str, Any] = {"password": "correct horse", "email": "ada@example.com"}
+    await ada.post("/register", username="ada", **account)
+    await ada.post("/language", language="de")
+    assert project.sql("SELECT username, language FROM users") == [("ada", "de")]
+    await elsewhere.post("/language", language="en")
+    await elsewhere.login("ada")
+    assert await language(elsewhere) == "de"
+    await eve.post("/language", language="de")
+    await eve.post("/register", username="eve", **{**account, "email": "eve@example.com"})
+    assert await language(eve) == "de"
 
 
 @pytest.mark.usefixtures("german")

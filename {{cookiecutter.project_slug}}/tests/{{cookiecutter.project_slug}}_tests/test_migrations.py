@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from tornado.ioloop import IOLoop
 
-from {{cookiecutter.project_slug}}.accounts import Accounts
+from {{cookiecutter.project_slug}}.accounts import Accounts, User
 from {{cookiecutter.project_slug}}.database import Base, Database, SchemaBehind
 from {{cookiecutter.project_slug}}.sessions import Store
 
@@ -165,23 +165,23 @@ def test_migrations_that_fail_change_nothing_at_all(project: Project) -> None:
 
 
 def test_changing_a_table_leaves_the_rows_that_refer_to_it(project: Project) -> None:
-    project.sql("CREATE TABLE notes (owner REFERENCES users (id) ON DELETE CASCADE)")
-    project.sql("INSERT INTO notes VALUES ('ada')")
+    project.sql("CREATE TABLE of_a_test (owner REFERENCES users (id) ON DELETE CASCADE)")
+    project.sql("INSERT INTO of_a_test VALUES ('ada')")
     project.add_migration(
         'with op.batch_alter_table("users", recreate="always") as users:\n'
         '    users.add_column(sa.Column("age", sa.Integer()))'
     )
     project.migrate()
     assert project.sql("SELECT age FROM users") == [(None,), (None,)]
-    assert project.sql("SELECT owner FROM notes") == [("ada",)]
+    assert project.sql("SELECT owner FROM of_a_test") == [("ada",)]
 
 
 def test_a_migration_that_leaves_references_to_nothing_is_undone(project: Project) -> None:
-    project.sql("CREATE TABLE notes (owner REFERENCES users (id))")
-    project.sql("INSERT INTO notes VALUES ('ada')")
+    project.sql("CREATE TABLE of_a_test (owner REFERENCES users (id))")
+    project.sql("INSERT INTO of_a_test VALUES ('ada')")
     project.add_migration("op.execute(\"DELETE FROM users WHERE id = 'ada'\")")
     _, output = project.run(PACKAGE, "migrate")
-    assert "1 rows of notes would refer to rows that are gone" in output
+    assert "1 rows of of_a_test would refer to rows that are gone" in output
     assert project.sql("SELECT count(*) FROM users") == [(2,)]
 
 
@@ -219,6 +219,8 @@ def test_a_migration_without_the_one_before_it_is_named(
 
 
 def test_a_column_that_may_not_be_empty_comes_to_a_table_with_rows(project: Project) -> None:
+    if hasattr(User, "language"):
+        pytest.skip("this project has the column")
     column, functions = EXAMPLES["language"], EXAMPLES["upgrade"]
     project.insert(
         "accounts.py", "    created_at: Mapped[datetime] = mapped_column(UtcDateTime)\n", column
@@ -248,6 +250,8 @@ def test_a_column_that_may_not_be_empty_comes_to_a_table_with_rows(project: Proj
 
 
 def test_a_table_of_ones_own_gets_a_migration(project: Project) -> None:
+    if "notes" in Base.metadata.tables:
+        pytest.skip("this project has the table")
     package = project.folder / PACKAGE
     (package / "notes.py").write_text(EXAMPLES["Note"], encoding="utf-8")
     services = package / "services.py"

@@ -199,6 +199,14 @@ def test_hundreds_of_crashes_do_not_end_the_parent(start: Start) -> None:
     assert app.end()[0] == 0
 
 
+def test_an_app_that_a_test_waits_for_in_vain_lets_its_port_go(start: Start) -> None:
+    app = start()
+    read_until(app, "Serving on")
+    with pytest.raises(AssertionError, match="it goes on"):
+        app.wait(timeout_s=0.01)
+    assert get(app, "/healthz") == 0
+
+
 def test_a_port_that_others_share_is_in_use(server: Server, start: Start) -> None:
     with socket.create_server((HOST, 0), reuse_port=True) as taken:
         port = taken.getsockname()[1]

@@ -45,7 +45,7 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_environment(tmp_path: P
 
 
 def test_an_empty_variable_counts_as_absent() -> None:
-    assert read(PORT="", ADDRESS=" ").port == 8888
+    assert read(PORT="", ADDRESS=" ").port == Settings.port
 
 
 @pytest.mark.parametrize("word", ["true", "1", "yes", "ON"])
@@ -114,7 +114,7 @@ def test_every_fault_is_reported_at_once_one_line_each() -> None:
         ({"DATABASE_POOL_SIZE": "0"}, "would let everybody wait: write 1 or more"),
         ({"HASHING_THREADS": "0"}, "would let everybody wait: write 1 or more"),
         ({"METRICS_PORT": "70000"}, "1 to 65535"),
-        ({"METRICS_PORT": "8888"}, "write another one"),
+        ({"METRICS_PORT": str(Settings.port)}, "write another one"),
         ({"LOG_LEVEL": "loud"}, "debug or info or warning or error"),
         ({"LOG_FORMAT": "xml"}, "text or json"),
     ],
@@ -270,12 +270,27 @@ def test_the_app_refuses_to_be_made_without_a_secret() -> None:
         make_app(Settings(session_engine="memory"))
 
 
+@pytest.fixture
+def usual_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has changed the default of base_url."""
+    monkeypatch.setattr(Settings, "base_url", f"http://localhost:{Settings.port}")
+
+
+@pytest.mark.usefixtures("usual_address")
 def test_the_address_that_people_use_follows_the_port() -> None:
     assert read(PORT="9000").base_url == "http://localhost:9000"
     named = read(PORT="9000", BASE_URL="https://WWW.example.com/")
     assert named.base_url == "https://www.example.com"
 
 
+def test_a_default_of_the_address_that_was_changed_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "base_url", "https://www.example.org")
+    named = read(PORT="9000", SMTP_URL="smtp://mail.example.org")
+    assert named.base_url == "https://www.example.org"
+    assert "drop the cookie" in faults(COOKIE_DOMAIN="example.com")[0]
+
+
+@pytest.mark.usefixtures("usual_address")
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
@@ -295,6 +310,7 @@ def test_settings_of_mail_that_cannot_work_are_refused(environ: dict[str, str], 
 
 def test_lifetimes_and_domain_reach_the_sessions() -> None:
     settings = read(
+        BASE_URL="https://www.example.com",
         IDLE_TIMEOUT="600",
         ABSOLUTE_TIMEOUT="172800",
         REMEMBER_DAYS="2",
@@ -307,6 +323,7 @@ def test_lifetimes_and_domain_reach_the_sessions() -> None:
     assert settings.remember_days == 2
 
 
+@pytest.mark.usefixtures("usual_address")
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
