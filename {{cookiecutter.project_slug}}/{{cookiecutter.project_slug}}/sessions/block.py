@@ -7,6 +7,7 @@ of it: saved with it, or not at all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -73,6 +74,22 @@ class Block:
                 session.forget()
             for name, raw in self._changes.items():
                 session.set_own(name, None if raw is None else decode(raw))
+
+    def drop_before(self) -> None:
+        """Undo what was changed before the block began: the response that it was for has failed."""
+        session = self.session
+        with contextlib.suppress(TypeError):  # a value of the block, which will fail
+            now = session.changes()
+            for name in [n for n, raw in self._changes.items() if n in now and now[n] == raw]:
+                raw = session.stored.get(name)
+                session.set_own(name, None if raw is None else decode(raw))
+        for field in self._outgoing:
+            session.outgoing.pop(field, None)
+        if self._state is State.MOVED and session.state is State.MOVED:
+            session.state = State.ALIVE
+        if self._state in (State.MOVED, State.ENDED):
+            self._state = State.ALIVE
+        self._changes, self._outgoing = {}, {}
 
 
 def block_around(session: SessionManager) -> Block | None:
@@ -141,7 +158,7 @@ async def leave(session: SessionManager, error: BaseException | None) -> None:
         else:
             await session.save()
             if handler is not None and not is_finished(handler):
-                session.taken += block.taken  # the response may still fail
+                session.note_taken(block)  # the response may still fail
     except BaseException as fault:
         if not isinstance(fault, asyncio.CancelledError):  # which does not stop a save
             block.restore()

@@ -175,6 +175,7 @@ async def _move(session: SessionManager) -> None:
 
 async def _end(session: SessionManager) -> None:
     assert session.id is not None
+    session.changes()  # a value that cannot be kept raises before anything has ended
     store, old = session.store, session.id
     held = await store.sessions.end(store.key("session", old), ENDED)
     log_event(session, "destroyed", old)

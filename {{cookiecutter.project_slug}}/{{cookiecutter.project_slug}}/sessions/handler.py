@@ -56,6 +56,8 @@ class HandlerBase(_Base):
             raise self._session_manager_fault(error)  # Tornado logs the exception that is handled
         except BaseException as fault:
             super()._handle_request_exception(fault)
+        finally:
+            del error  # its traceback has this frame: only the garbage collector could free both
 
 
 def is_finished(handler: RequestHandler) -> bool:

@@ -177,6 +177,18 @@ class SessionManager(Session):
         is_given = handler is None or (is_finished(handler) and self.held is None)
         return [] if is_given else self.taken
 
+    def note_taken(self, block: Block | None) -> None:
+        """Let the response put back what was taken in a block around it, too."""
+        for each in block.taken if block is not None else ():
+            if not any(each is known for known in self.taken):
+                self.taken.append(each)
+
+    def note_sent(self) -> None:
+        """Put back nothing more of what was taken: the response has shown it."""
+        for each in self.taken:
+            each.clear()
+        self.taken.clear()
+
     def note_shown(self, takes: int, flushed: asyncio.Future[None]) -> None:
         """Note that a flush has sent what was taken before it, if it has."""
         if flushed.exception() is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -72,14 +73,16 @@ class _Lifecycle(HandlerBase):
             return super().finish(chunk)
         if chunk is not None and getattr(super().finish, "__func__", None) is RequestHandler.finish:
             self.write(chunk)
-            chunk = None  # otherwise a base class overrides finish(), and wants to see it
+            chunk = None
+        chunk = copy.deepcopy(chunk)  # a base class overrides finish(), and wants to see it later
+        session.note_taken(block_around(session))
         flushing = self.__waiting if session.held is not None else None
         save = self.__save_method(session)
         if session.block is None and self.get_status() != WEBSOCKET_OPENS:
             session.close(CLOSED)  # if a block is open, its end closes the session
         if save is None and flushing is None:
             left = super().finish(chunk)
-            session.taken.clear()  # they were shown
+            session.note_sent()
             return left
         session.held = session.held or hold(self)
         set_finished(self, True)
@@ -96,10 +99,13 @@ class _Lifecycle(HandlerBase):
             return super().flush(include_footers)
         if session.held is not None and self.__waiting is not None:
             return _waiter(self.__waiting)
+        session.note_taken(block_around(session))
         save = None if headers_written(self) else self.__save_method(session)
         if save is None:
             flushed = super().flush()
-            if (shown := len(session.taken)) and flushed is not None:
+            if flushed is None:  # an override need not return it
+                session.shown = len(session.taken)
+            elif shown := len(session.taken):
                 future_add_done_callback(flushed, partial(session.note_shown, shown))
             return flushed
         session.held = hold(self)
@@ -196,6 +202,8 @@ class _Lifecycle(HandlerBase):
             block = block_around(session)
             if block is session.block:  # otherwise a job is inside the block: it may succeed
                 session.discard()
+            if session.block is not None:
+                session.block.drop_before()
             if block is not None:
                 block.fault = ""
             is_due, save = bool(session.taken), partial(put_back, session, session.taken)
@@ -227,7 +235,7 @@ class _Lifecycle(HandlerBase):
                 session.held = None
                 set_finished(self, False)
             left = super().finish(chunk)
-            session.taken.clear()
+            session.note_sent()
             if left is None:  # an override need not return it
                 sent.set_result(None)
             else:

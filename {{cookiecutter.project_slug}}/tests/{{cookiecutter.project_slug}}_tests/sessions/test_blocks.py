@@ -16,7 +16,16 @@ from {{cookiecutter.project_slug}}.sessions import (
 )
 from {{cookiecutter.project_slug}}.sessions.codec import encode
 
-from .conftest import Browser, MakeBrowser, Pause, Script, messages_of, run, value_of
+from .conftest import (
+    Browser,
+    MakeBrowser,
+    Pause,
+    Script,
+    leave_during,
+    messages_of,
+    run,
+    value_of,
+)
 
 pytestmark = pytest.mark.gen_test
 
@@ -233,6 +242,99 @@ async def test_a_block_that_answers_with_an_error_has_failed_as_its_response(
     kept = True if status == 403 else "absent"
     assert await value_of(browser, "early") == kept
     assert await messages_of(browser) == ([] if status == 403 else ["once"])
+
+
+@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("does", ["answer by itself", "fail beside a job", "beside one that fails"])
+async def test_a_response_that_fails_drops_what_was_changed_before_a_block_that_is_open(
+    make_browser: MakeBrowser, does: str, moves: bool
+) -> None:
+    browser = await visitor(make_browser)
+    inside, answered = asyncio.Event(), asyncio.Event()
+    jobs: list[asyncio.Task[None]] = []
+
+    async def job(handler: Script) -> None:
+        async with handler.session as session:
+            session["by the job"] = True
+            inside.set()
+            await answered.wait()
+            if does == "beside one that fails":
+                raise ZeroDivisionError
+
+    async def fail(handler: Script) -> None:
+        handler.session["admin"] = True
+        handler.session["a"] = 2
+        handler.notifications.add("You are admin.")
+        if moves:
+            handler.session.regenerate()
+        if does == "answer by itself":
+            async with handler.session as session:
+                session["b"] = 1
+                handler.send_error(503)
+        else:
+            jobs.append(asyncio.create_task(job(handler)))
+            await inside.wait()
+            raise HTTPError(500)
+
+    assert (await run(browser, fail)).status >= 500
+    answered.set()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    kept = {"by the job": True} if does == "fail beside a job" else {}
+    seen: list[Any] = []
+    await run(browser, lambda handler: seen.append(dict(handler.session)))
+    assert seen == [{"a": 1, **kept}]
+    assert await messages_of(browser) == ["once"]
+
+
+@pytest.mark.parametrize("in_a_block", [True, False], ids=["in a block", "by save()"])
+async def test_a_value_that_cannot_be_kept_lets_destroy_end_nothing(
+    make_browser: MakeBrowser, in_a_block: bool
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def does(handler: Script) -> None:
+        async with handler.session if in_a_block else contextlib.nullcontext():
+            handler.session.destroy()
+            handler.session["cart"] = []
+            handler.session["cart"].append(object())
+            await handler.session.save()
+
+    assert (await run(browser, does)).status == 500
+    assert await value_of(browser, "a") == 1
+    assert await messages_of(browser) == ["once"]
+
+
+async def test_what_was_taken_in_a_block_goes_back_if_the_client_leaves_before_it_answers(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = await visitor(make_browser)
+    blocks = contextlib.AsyncExitStack()
+
+    async def take(handler: Script) -> None:
+        await blocks.enter_async_context(handler.session)
+        assert len(await handler.notifications.take()) == 1
+
+    async def answer(handler: Script) -> None:
+        handler.finish("once")
+        await blocks.aclose()
+
+    await leave_during(browser, monkeypatch, take, answer)
+    assert await messages_of(browser) == ["once"]
+
+
+async def test_what_was_shown_by_a_block_that_fails_after_its_answer_is_not_shown_again(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def does(handler: Script) -> None:
+        async with handler.session:
+            messages = await handler.notifications.take()
+            await handler.finish(messages[0].value)
+            raise ZeroDivisionError
+
+    assert (await run(browser, does)).text == "once"
+    assert await messages_of(browser) == []
 
 
 async def test_a_message_that_was_saved_in_a_block_is_not_sent_again_because_it_failed(

@@ -335,6 +335,21 @@ async def test_a_base_class_that_overrides_finish_gets_the_chunk(
     assert (await make_browser().get("/enveloped")).text == '{"data": {"a": 1}}'
 
 
+async def test_a_chunk_that_changes_while_the_session_is_saved_leaves_as_it_was(
+    app: Application, make_browser: MakeBrowser
+) -> None:
+    chunk = {"of": "ada"}
+
+    class Enveloped(SessionMixin, Envelope):
+        def get(self) -> None:
+            self.session["seen"] = 1
+            self.finish(chunk)
+            chunk["of"] = "bob"
+
+    app.add_handlers(".*", [("/enveloped", Enveloped)])
+    assert (await make_browser().get("/enveloped")).text == '{"data": {"of": "ada"}}'
+
+
 async def test_a_base_class_whose_finish_returns_nothing_is_no_error(
     app: Application, make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -277,7 +277,10 @@ async def test_the_manager_works_without_the_mixin(make_browser: MakeBrowser) ->
     assert [(await browser.get("/plain")).text for _ in range(3)] == ["1", "2", "3"]
 
 
-async def test_a_finished_request_needs_no_garbage_collector(make_browser: MakeBrowser) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_finished_request_needs_no_garbage_collector(
+    make_browser: MakeBrowser, fails: bool
+) -> None:
     browser = make_browser()
     await run(browser, lambda handler: handler.session.update(name="ada"))
     handlers: list[weakref.ref[Script]] = []
@@ -285,6 +288,8 @@ async def test_a_finished_request_needs_no_garbage_collector(make_browser: MakeB
     def read_and_change(handler: Script) -> None:
         handlers.append(weakref.ref(handler))
         handler.session["seen"] = handler.session["name"]
+        if fails:
+            raise HTTPError(404)
 
     gc.collect()
     gc.disable()

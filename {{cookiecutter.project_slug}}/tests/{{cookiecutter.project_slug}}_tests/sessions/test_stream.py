@@ -322,7 +322,14 @@ async def show(handler: Any, messages: list[Any]) -> None:
     await handler.flush()
 
 
-@pytest.mark.parametrize("takes", [take, take_in_a_block])
+async def take_and_show_in_a_block(handler: Any) -> list[Any]:
+    async with handler.notifications as notifications:
+        messages = [message.value for message in await notifications.take()]
+        await show(handler, messages)
+    return messages
+
+
+@pytest.mark.parametrize("takes", [take, take_in_a_block, take_and_show_in_a_block])
 async def test_a_stream_whose_client_leaves_shows_no_message_again(
     make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, takes: Any
 ) -> None:
@@ -333,7 +340,8 @@ async def test_a_stream_whose_client_leaves_shows_no_message_again(
     async def show_three(handler: Any) -> None:
         for text in ("second", "third", None):
             shown.extend(messages := await takes(handler))
-            await show(handler, messages)
+            if takes is not take_and_show_in_a_block:
+                await show(handler, messages)
             if text is not None:
                 await add(browser, text)
 
