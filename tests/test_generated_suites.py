@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from urllib.request import urlopen
 import pytest
 
 from .conftest import ENGINES, Bake, clean_environment, run
+from .promises.servers import free_port
 from .test_lock import assert_installed_from_the_lock
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
@@ -58,7 +58,7 @@ def test_the_generated_suite_passes(bake: Bake, engine: str, which: int) -> None
 @pytest.mark.parametrize("engine", ENGINES)
 def test_make_run_serves_the_app_without_a_server(bake: Bake, engine: str) -> None:
     project = bake(engine=engine)
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         ["make", "run", "ENGINE=memory", f"PORT={port}"],
         cwd=project,
@@ -87,13 +87,13 @@ def test_make_run_ends_with_one_line_when_the_server_does_not_answer(
     bake: Bake, engine: str
 ) -> None:
     project = bake(engine=engine)
-    address = f"localhost:{_free_port()}"
+    address = f"localhost:{free_port()}"
     variable = {
         "redis": f"REDIS_URL=redis://{address}",
         "memcached": f"MEMCACHED_SERVERS={address}",
     }
     (project / ".env").write_text(f"COOKIE_SECRET={'x7' * 32}\n{variable[engine]}\n")
-    done = run("make", "run", f"PORT={_free_port()}", cwd=project, timeout_s=INSTALL_AND_TEST_S)
+    done = run("make", "run", f"PORT={free_port()}", cwd=project, timeout_s=INSTALL_AND_TEST_S)
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if address in line]
     assert "make run ENGINE=memory" in line
@@ -120,10 +120,3 @@ def _get(url: str, process: subprocess.Popen[str]) -> str:
         except (URLError, ConnectionError):
             time.sleep(0.2)
     pytest.fail(f"{url} was never served")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -128,12 +131,19 @@ def environment(engine: str, *ports: int) -> dict[str, str]:
     return {"SESSION_ENGINE": engine, "MEMCACHED_SERVERS": servers}
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_FIRST_PORT = 15_000 + 1_000 * (_WORKER % 16)
+"""Below the ports that the system gives to clients; each process that runs tests has its own."""
+_ports = itertools.cycle(random.sample(range(_FIRST_PORT, _FIRST_PORT + 1_000), 1_000))
+
+
 def free_port() -> int:
-    """Return a TCP port that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port that nothing listens on, and that no other test will be given meanwhile."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def wait_for(condition: Any, what: str, timeout_s: float = 20) -> None:

@@ -75,7 +75,8 @@ class _Lifecycle(HandlerBase):
             self.write(chunk)
             chunk = None
         chunk = copy.deepcopy(chunk)  # a base class overrides finish(), and wants to see it later
-        session.note_taken(block_around(session))
+        if session.block is not None:
+            session.note_taken(block_around(session))
         flushing = self.__waiting if session.held is not None else None
         save = self.__save_method(session)
         if session.block is None and self.get_status() != WEBSOCKET_OPENS:
@@ -99,7 +100,8 @@ class _Lifecycle(HandlerBase):
             return super().flush(include_footers)
         if session.held is not None and self.__waiting is not None:
             return _waiter(self.__waiting)
-        session.note_taken(block_around(session))
+        if session.block is not None:
+            session.note_taken(block_around(session))
         save = None if headers_written(self) else self.__save_method(session)
         if save is None:
             flushed = super().flush()
