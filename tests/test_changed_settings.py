@@ -13,7 +13,7 @@ from .conftest import Bake, run
 DAY_S = 24 * 60 * 60
 
 CHANGES = [
-    {"idle_timeout": 1200},
+    {"idle_timeout": 1200, "port": 9000},
     {
         "absolute_timeout": 90 * DAY_S,
         "cookie_domain": "example.org",
@@ -24,7 +24,6 @@ CHANGES = [
         "csp_sources": "img-src https://images.example.com data:; form-action https://example.com",
         "max_body_bytes": 64 * 1024,
     },
-    {"port": 9000},
 ]
 TOGETHER = {
     "idle_timeout": 2 * DAY_S,
