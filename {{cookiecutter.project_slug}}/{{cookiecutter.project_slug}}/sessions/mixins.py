@@ -74,7 +74,8 @@ class _Lifecycle(HandlerBase):
         if chunk is not None and getattr(super().finish, "__func__", None) is RequestHandler.finish:
             self.write(chunk)
             chunk = None
-        chunk = copy.deepcopy(chunk)  # a base class overrides finish(), and wants to see it later
+        elif chunk is not None:  # a base class overrides finish(), and wants to see it later
+            chunk = copy.deepcopy(chunk)
         if session.block is not None:
             session.note_taken(block_around(session))
         flushing = self.__waiting if session.held is not None else None
