@@ -1,4 +1,4 @@
-"""Who does what the documents of a project say, word for word, has a green suite afterwards."""
+"""Follow the examples in a project's documents word for word: its suite must still pass."""
 
 from __future__ import annotations
 

@@ -83,8 +83,8 @@ async def say(connection: WebSocketClientConnection, hears: Act) -> str:
     return str(await connection.read_message())
 
 
-async def visitor(make_browser: MakeBrowser) -> Browser:
-    """Return a browser with a session."""
+async def visitor(make_browser: MakeBrowser, **values: object) -> Browser:
+    """Return a browser with a session: a name, and `values`."""
     browser = make_browser()
-    await run(browser, lambda handler: handler.session.set("name", "ada"))
+    await run(browser, lambda handler: handler.session.update(name="ada", **values))
     return browser

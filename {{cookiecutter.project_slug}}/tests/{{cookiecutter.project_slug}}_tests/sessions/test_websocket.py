@@ -1,6 +1,6 @@
-"""WebSockets: the session is there for as long as the connection, and saved when one asks.
+"""WebSockets: the session lasts as long as the connection; `save()` and blocks store it.
 
-What is saved when the connection closes is in test_websocket_closes.py.
+test_websocket_closes.py tests what is saved when the connection closes.
 """
 
 from __future__ import annotations
@@ -294,8 +294,7 @@ async def change_the_id_in_a_block(socket: Socket) -> None:
 async def test_a_value_that_cannot_be_kept_does_not_end_the_session(
     make_browser: MakeBrowser, base_url: str, mistake: Act
 ) -> None:
-    browser = await visitor(make_browser)
-    await run(browser, lambda handler: handler.session.set("cart", []))
+    browser = await visitor(make_browser, cart=[])
     async with connected(browser, base_url) as connection:
         for hears in (mistake, use_in_a_block):
             await say(connection, hears)
@@ -306,8 +305,7 @@ async def test_a_value_that_cannot_be_kept_does_not_end_the_session(
 async def test_blocks_after_one_that_cannot_be_saved_are_saved(
     make_browser: MakeBrowser, base_url: str, fails: Act
 ) -> None:
-    browser = await visitor(make_browser)
-    await run(browser, lambda handler: handler.session.set("cart", []))
+    browser = await visitor(make_browser, cart=[])
     async with connected(browser, base_url) as connection:
         assert "Error" in await say(connection, fails)
         for _ in range(2):

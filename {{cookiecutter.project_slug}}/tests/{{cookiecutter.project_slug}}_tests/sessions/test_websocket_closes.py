@@ -1,14 +1,18 @@
-"""What a WebSocket and its jobs have changed is saved when the connection closes."""
+"""When a WebSocket closes, its unsaved changes are stored, and those of its jobs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from {{cookiecutter.project_slug}}.sessions import Store
+from {{cookiecutter.project_slug}}.sessions import (
+    SessionManager,
+    Store,
+)
 
 from .acts import Act
 from .conftest import MakeBrowser, Pause, Routes, messages_of, run, value_of
@@ -92,50 +96,54 @@ async def test_a_change_after_the_connection_has_closed_raises(
 # --- beside a block
 
 
+async def start_job(
+    socket: Socket,
+    jobs: list[asyncio.Task[None]],
+    ends: Callable[[SessionManager], Awaitable[None]],
+) -> None:
+    """Start a job whose block is open until the connection has closed, and then `ends`."""
+    inside = asyncio.Event()
+
+    async def job() -> None:
+        async with socket.session as session:
+            session["half"] = True
+            inside.set()
+            await Socket.closed.wait()
+            await ends(session)
+
+    jobs.append(asyncio.create_task(job()))
+    await inside.wait()
+
+
 async def test_a_block_that_is_open_when_the_connection_closes_goes_on_whole(
     make_browser: MakeBrowser, base_url: str
 ) -> None:
     browser = await visitor(make_browser)
-    inside = asyncio.Event()
     jobs: list[asyncio.Task[None]] = []
 
-    async def job(socket: Socket) -> None:
-        async with socket.session as session:
-            session["half"] = 1
-            inside.set()
-            await Socket.closed.wait()
-            await asyncio.sleep(0.02)
-            session["rest"] = 2
-
-    async def start(socket: Socket) -> None:
-        jobs.append(asyncio.create_task(job(socket)))
-        await inside.wait()
+    async def go_on(session: SessionManager) -> None:
+        await asyncio.sleep(0.02)
+        session["rest"] = True
 
     async with connected(browser, base_url) as connection:
-        await say(connection, start)
+        await say(connection, lambda socket: start_job(socket, jobs, go_on))
     await jobs[0]
-    assert (await value_of(browser, "half"), await value_of(browser, "rest")) == (1, 2)
+    assert (await value_of(browser, "half"), await value_of(browser, "rest")) == (True, True)
 
 
 async def test_a_block_that_fails_after_the_close_loses_nothing_that_was_changed_before_it(
     make_browser: MakeBrowser, base_url: str, pause: Pause
 ) -> None:
     browser = await visitor(make_browser)
-    inside = asyncio.Event()
     jobs: list[asyncio.Task[None]] = []
 
-    async def job(socket: Socket) -> None:
-        async with socket.session as session:
-            session["half"] = True
-            inside.set()
-            await Socket.closed.wait()
-            raise ZeroDivisionError
+    async def fail(session: SessionManager) -> None:
+        raise ZeroDivisionError
 
     async def start(socket: Socket) -> None:
         socket.session["changed"] = True
         socket.notifications.add("hello")
-        jobs.append(asyncio.create_task(job(socket)))
-        await inside.wait()
+        await start_job(socket, jobs, fail)
 
     async with connected(browser, base_url) as connection:
         await say(connection, start)
