@@ -59,7 +59,7 @@ class Block:
         self.taken: list[dict[str, Notice]] = []
         """Notices that were taken in the block, to be put back if it fails."""
         self.is_saved = False
-        """Whether changes made before the block began were saved while it was open."""
+        """Whether the session was saved while the block was open, earlier changes included."""
         self._id, self._state = session.id, session.state
         self._changes, self._outgoing = session.changes(), session.outgoing.copy()
 
@@ -94,6 +94,8 @@ class Block:
 
 def block_around(session: SessionManager) -> Block | None:
     """Return the open block of `session` around the running code."""
+    if session.block is None:  # as in most requests
+        return None
     blocks = (each for each in _entered.get() if each.session is session and each.is_open)
     return next(blocks, None)
 
@@ -107,7 +109,7 @@ async def enter(session: SessionManager) -> None:
         try:
             await _load(session)
             async with session.saving:
-                session.closed = ""  # the response may have left meanwhile
+                session.closed = ""  # not earlier: the response may leave while we load
                 session.block = block = Block(session)
         except BaseException as fault:
             session.turns.release()
@@ -123,7 +125,6 @@ async def _load(session: SessionManager) -> None:
         if session.leaves is not None:
             await asyncio.wait([session.leaves])  # for the handler's own commit
         await session.reload(touch=False)
-        session.closed = ""
     elif session.state is State.ALIVE and is_answered:
         async with session.saving:  # a WebSocket, which may have been open for hours
             await refresh(session, partial(Dictionary.merge, replace_unchanged=True))

@@ -76,8 +76,7 @@ class _Lifecycle(HandlerBase):
             chunk = None
         elif chunk is not None:  # a base class overrides finish(), and wants to see it later
             chunk = copy.deepcopy(chunk)
-        if session.block is not None:
-            session.note_taken(block_around(session))
+        session.note_taken(block_around(session))
         flushing = self.__waiting if session.held is not None else None
         save = self.__save_method(session)
         if session.block is None and self.get_status() != WEBSOCKET_OPENS:
@@ -101,8 +100,7 @@ class _Lifecycle(HandlerBase):
             return super().flush(include_footers)
         if session.held is not None and self.__waiting is not None:
             return _waiter(self.__waiting)
-        if session.block is not None:
-            session.note_taken(block_around(session))
+        session.note_taken(block_around(session))
         save = None if headers_written(self) else self.__save_method(session)
         if save is None:
             flushed = super().flush()

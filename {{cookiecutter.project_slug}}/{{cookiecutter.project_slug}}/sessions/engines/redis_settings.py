@@ -204,18 +204,21 @@ def _without_tls(where: str, options: Mapping[str, Any]) -> list[str]:
     return [f"{where}[{name!r}] needs TLS: add 'ssl': True, or leave it out" for name in names]
 
 
+_REFUSALS: Final = (RedisError, OSError, ValueError, TypeError, AttributeError)
+
+
 def _refusals(options: Mapping[str, Any]) -> list[str]:
     """Return what redis-py and the TLS library say to the values."""
     found, sentinel = [], options.get("sentinel") or {}
     for where, given in (("storage", options), (_OPTIONS, sentinel.get("options", {}))):
         try:
             tls_of(given)
-        except (RedisError, OSError, ValueError, TypeError, AttributeError) as error:
+        except _REFUSALS as error:
             names = ", ".join(name for name in given if name in _SSL)
             found.append(f"{where} cannot work: {error}: correct {names}")
     if sentinel and not found:
         try:
             Sentinels(sentinel, timeout_s=1)
-        except (RedisError, OSError, ValueError, TypeError, AttributeError) as error:
+        except _REFUSALS as error:
             found.append(f"storage['sentinel'] cannot work: {error}")
     return found
