@@ -123,7 +123,7 @@ _VARIABLES = (
     ("leave 'password' out", "leave the password out of REDIS_URL"),
     ("it has no password, and storage has one", "it has no password, and REDIS_URL has one"),
     ("write 'protocol': 2 in storage", "write ?protocol=2 behind REDIS_URL"),
-    ("write 'db_notifications': 0 in storage", "write REDIS_URL=redis://host:6379/0"),
+    ("write 'db_sessions': 0, 'db_notifications': 0", "write REDIS_URL=redis://host:6379/0"),
     ("write 'cluster': True in storage", "write REDIS_CLUSTER=true"),
     ("leave 'cluster' out of storage", "write REDIS_CLUSTER=false"),
     ("or 'sentinel'", "or REDIS_SENTINELS"),

@@ -24,7 +24,8 @@ _Time = Annotated[float, Meta(gt=0, le=10**10)]
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")]
 _Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,100}\Z")]
 _Path = Annotated[str, Meta(pattern=r"^/[!-:<-~]*\Z")]
-_Domain = Annotated[str, Meta(pattern=r"^(\.?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+\Z")]
+_LABEL: Final = r"[A-Za-z0-9]+(-+[A-Za-z0-9]+)*"
+_Domain = Annotated[str, Meta(pattern=rf"^\.?{_LABEL}(\.{_LABEL})*\Z")]
 
 _SECONDS: Final = (_Time, "write seconds, more than 0 and at most 10**10")
 _LIFETIME: Final = (_Time | None, "write a number above 0, or nothing")
@@ -137,7 +138,10 @@ def _valid(
     """Return the settings that are what they must be, and add a fault for each other one."""
     faults += unknown_names(where, given, known)
     wrong = [name for name in given if name in known and not fits(given[name], known[name][0])]
-    faults += [f"{form.format(name)} is {given[name]!r}: {known[name][1]}" for name in wrong]
+    for name in wrong:  # a section that is a text may be a URL with a password
+        is_section, kind = known[name] is _SECTION, type(given[name]).__name__
+        shown = f"of type {kind}" if is_section else repr(given[name])
+        faults.append(f"{form.format(name)} is {shown}: {known[name][1]}")
     return {name: given[name] for name in given if name in known and name not in wrong}
 
 

@@ -55,13 +55,13 @@ class SessionLost(SessionError):
 class SessionTooLarge(SessionError):
     """The record would not fit into the store. Nothing was written; the old record stays.
 
-    `size_bytes` is what the record would have taken, `limit_bytes` what the store allows.
+    `size_bytes` is what the record would have taken, `limit_bytes` what the store allows at most.
     """
 
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
         self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
         super().__init__(
-            f"the session's record takes {size_bytes} bytes, the store allows {limit_bytes}: "
+            f"the session's record takes {size_bytes} bytes, the store allows at most {limit_bytes}: "
             "keep large values elsewhere and their key in the session"
         )
 

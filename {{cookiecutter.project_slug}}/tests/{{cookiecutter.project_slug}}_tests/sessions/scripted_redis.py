@@ -95,6 +95,8 @@ class Cluster:
         """The host in replies to CLUSTER SLOTS; empty if the node does not know it."""
         self.other_host = HOST
         """The host in redirects to the other node."""
+        self.left: Scripted | None = None
+        """A node that CLUSTER SLOTS does not name any more."""
         self._asking: Scripted | None = None
         self._real = real
         self._is_free = asyncio.Lock()
@@ -134,8 +136,8 @@ class Cluster:
         ranges = [(0, self.first_keeps - 1), (self.first_keeps, SLOTS - 1)]
         return [
             # Each is the other's replica.
-            [first, last, [self.host, owner.port, b"id"], [self.host, replica.port, b"id"]]
-            for (first, last), owner, replica in zip(
+            [first, last, *([self.host, n.port, b"id"] for n in nodes if n is not self.left)]
+            for (first, last), *nodes in zip(
                 ranges, self._owners(), self._owners()[::-1], strict=True
             )
             if first <= last

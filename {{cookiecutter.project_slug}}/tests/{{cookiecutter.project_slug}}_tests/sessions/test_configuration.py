@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"idle_timeout": 0}, "idle_timeout is 0: write seconds, more than 0"),
     ({"absolute_timeout": "1d"}, "absolute_timeout is '1d': write seconds"),
     ({"storage_timeout": True}, "storage_timeout is True"),
-    ({"storage": []}, "storage is []: write a dictionary"),
+    ({"storage": []}, "storage is of type list: write a dictionary"),
     ({"storage": {"hots": "x"}}, "'hots'"),
     ({"cookies": {"secur": True}}, "did you mean 'secure'?"),
     ({"cookies": {"samesite": "Maybe"}}, "write 'Lax', 'Strict' or 'None'"),
@@ -42,7 +43,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"cookies": {"domain": 5}}, "cookies['domain'] is 5"),
     ({"cookies": {"domain": "example.com;"}}, "cookies['domain'] is 'example.com;'"),
     ({"cookies": {"domain": ""}}, "cookies['domain'] is ''"),
-    ({"cookies": []}, "cookies is []: write a dictionary"),
+    ({"cookies": []}, "cookies is of type list: write a dictionary"),
+    ({"cookies": {"domain": "a" * 60 + "_b.example.com"}}, "_b.example.com': write a host"),
     ({"cookies": {"partitioned": True}}, "cookies has no 'partitioned': known are domain"),
     ({"cookies": {"expires_days": -1}}, "expires_days"),
     ({"cookies": {"expires_days": "30"}}, "cookies['expires_days'] is '30'"),
@@ -57,6 +59,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"absolute_timeout": 60, "idle_timeout": 61}, "idle_timeout is 61 s"),
     ({"idle_timeout": float("nan")}, "idle_timeout is nan"),
     ({"idle_timeout": float("inf")}, "idle_timeout is inf"),
+    ({"idle_timeout": Decimal(60)}, "idle_timeout is Decimal('60'): write seconds"),
     ({"idle_timeout": 10**400}, "write seconds"),
     ({"absolute_timeout": 10**10 + 1}, "absolute_timeout is 10000000001: write seconds"),
     ({"cookies": {"expires": 1}}, "write 'expires_days'"),

@@ -129,6 +129,26 @@ async def test_node_that_the_settings_do_not_know_takes_over_for_the_one_that_th
         assert await records.write(key, {"a": b"2"}, TTL_S, create=False) == {}
 
 
+async def test_node_that_has_left_is_not_asked_where_keys_are(
+    storage: dict[str, Any], key_prefix: str
+) -> None:
+    key = key_in(SLOTS - 1, key_prefix)
+    async with served(storage, known=1) as (records, made):
+        await records.write(key, {"a": b"1"}, TTL_S, create=True)
+        assert made.got() == [[], ["EVAL"]]
+        made.left, made.first_keeps = made.nodes[1], SLOTS
+        for _ in range(2):
+            assert await records.load(key) is not None  # it has moved: asks where keys are now
+        for asked in (True, False):
+            made.nodes[1].commands.clear()
+            made.outside = [made.nodes[0]]
+            with pytest.raises(StoreUnavailable):
+                await records.load(key)
+            made.outside = []
+            assert await records.load(key) is not None
+            assert asked or made.nodes[1].commands == []
+
+
 async def test_nodes_that_send_a_request_in_a_circle_end_it_after_four_redirects(
     storage: dict[str, Any], key: str
 ) -> None:

@@ -11,6 +11,8 @@ from redis.exceptions import ResponseError
 
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
+from {{cookiecutter.project_slug}}.sessions.engines.connection import Connections
+from {{cookiecutter.project_slug}}.sessions.engines.redis_connection import RedisConnection
 
 from ..servers import HOST
 from .scripted_redis import SILENCE, Scripted, scripted
@@ -139,6 +141,57 @@ async def test_a_master_that_became_a_replica_is_left_and_any_other_error_is_not
         assert await records.load("key") is None
         assert server.accepted == (2 if says else 1)
         await records.close()
+
+
+async def test_a_read_is_answered_though_every_change_beside_it_is_refused() -> None:
+    error = ResponseError("NOREPLICAS Not enough good replicas to write.")
+    refused = asyncio.Event()
+    reads = 0
+
+    async def reply(command: list[bytes]) -> Any:
+        nonlocal reads
+        if command[0] == b"HGETALL":
+            reads += 1
+            if reads == 1:
+                await refused.wait()
+        return error if command[0] == b"EVAL" else []
+
+    async with scripted(reply) as (server,):
+        records = on(server)
+        changes = [asyncio.ensure_future(records.end(f"key{n}", "ended")) for n in range(3)]
+        read = asyncio.ensure_future(records.load("key"))
+        for change in await asyncio.gather(*changes, return_exceptions=True):
+            assert isinstance(change, StoreUnavailable)
+        refused.set()
+        assert await read is None
+        assert (reads, server.accepted) == (2, 2)
+        await records.close()
+
+
+async def test_a_request_that_is_asked_late_fails_alone_and_its_reply_is_nobody_elses() -> None:
+    comes = asyncio.Event()
+
+    async def reply(command: list[bytes]) -> Any:
+        if command[0] == b"GET":
+            await comes.wait()
+        return command[1] if command[0] == b"GET" else "OK"
+
+    async with scripted(reply) as (server,):
+        options = {"host": HOST, "port": server.port, "protocol": 2, "db": 0}
+        connections = Connections(lambda node: RedisConnection("address", 10.0, options))
+
+        def get(key: bytes, for_s: float) -> asyncio.Future[Any]:
+            due = asyncio.get_running_loop().time() + for_s
+            command = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
+            return connections.request("node", command, (bytes,), due)
+
+        await asyncio.wait([late := get(b"late", 0.2), in_time := get(b"in time", 10)], timeout=0.3)
+        with pytest.raises(StoreUnavailable, match="no time is left"):
+            await late
+        comes.set()
+        assert await in_time == b"in time"
+        assert server.accepted == 1
+        await connections.close()
 
 
 async def test_a_request_that_is_not_answered_fails_in_time_and_the_others_with_it() -> None:

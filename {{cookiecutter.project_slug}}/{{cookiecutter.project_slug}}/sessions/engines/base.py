@@ -13,6 +13,7 @@ import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
+from decimal import Decimal
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -179,6 +180,8 @@ def unknown_names(where: str, given: Iterable[str], known: Iterable[str]) -> lis
 
 def fits(value: object, kind: Any) -> bool:
     """Return whether a setting has this type, where a bool is not an int; text must be UTF-8."""
+    if isinstance(value, Decimal):  # which msgspec takes for a float
+        return False
     try:
         msgspec.convert(value, kind)
         if isinstance(value, str):

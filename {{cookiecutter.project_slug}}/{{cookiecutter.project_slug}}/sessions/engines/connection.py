@@ -7,6 +7,7 @@ and each is checked to be a reply to its request; a connection that gets out of 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 from abc import ABC, abstractmethod
@@ -139,6 +140,8 @@ class Connection(asyncio.Protocol, ABC):
 
     def retire(self) -> None:
         """Take no more requests, and hang up after the last reply; reads are asked elsewhere."""
+        if not self._opened:  # it leads to where another one would
+            return
         self.down, nobody = True, self.loop.create_future()
         nobody.cancel()  # waits for the reply here
         for at, each in enumerate(self._pending):
@@ -225,13 +228,18 @@ class Connection(asyncio.Protocol, ABC):
         self._timer = self.loop.call_at(at, self._check)
 
     def _check(self) -> None:
-        """Timer callback: drop the connection if a request is due, retire it if it is silent."""
+        """Timer callback: drop a silent connection if a request is due, or else retire it."""
         self._timer = None
         now = self.loop.time()
-        if any(each.due <= now for each in self._pending):
+        is_silent = now - self._heard >= self._timeout_s * _SILENCE
+        due = [each for each in self._pending if each.due <= now]
+        if due and (is_silent or not self._opened):
             self.mark_down(f"no reply within {self._timeout_s:g} s", rest=True)
-        elif self._pending:
-            is_silent = self._opened and now - self._heard >= self._timeout_s * _SILENCE
+        for each in due:  # asked late, of a server that answers others: its reply is still to come
+            each.due = math.inf
+            if not each.reply.done():
+                each.reply.set_exception(StoreUnavailable(self.address, "no time is left"))
+        if self._pending:
             if is_silent and not self.down and any(each.repeatable for each in self._pending):
                 self.retire()
             self._set_timer()

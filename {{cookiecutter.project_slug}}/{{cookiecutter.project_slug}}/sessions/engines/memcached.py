@@ -156,8 +156,8 @@ class MemcachedEngine(Engine):
         verb, number = ("cas", b" " + found.version) if found else ("add", b"")
         rest = b" 0 %d %d%b\r\n%b" % (life, len(data), number, data)
         line: bytes = await self._ask(key, verb, due, rest)
-        if b"too large" in line:
-            raise SessionTooLarge(len(data), self._limit_bytes)
+        if b"too large" in line:  # it was started with a smaller -I than 'max_item_bytes' says
+            raise SessionTooLarge(len(data), len(data) - 1)
         if line.startswith(b"SERVER_ERROR"):
             cure = "give it more memory (-m), or run it without -M" if b"memory" in line else ""
             raise StoreUnavailable(self._address_of(key), line.decode(errors="replace"), cure)

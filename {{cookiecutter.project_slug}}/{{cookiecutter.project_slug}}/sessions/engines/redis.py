@@ -89,7 +89,9 @@ class RedisEngine(Engine):
         database = options.get("db", options.get(f"db_{role}", usual))
         self._cluster = options.get("cluster", False)
         server = (options.get("host", "localhost"), options.get("port", 6379))
-        self._nodes = [(host, int(port)) for host, port in options.get("nodes", [server])]
+        self._given = [(host, int(port)) for host, port in options.get("nodes", [server])]
+        self._nodes = self._given
+        """Whom to ask for the slots: a node that the cluster names no more may be another's by now."""
         self._slots: list[tuple[int, Node]] = []
         self._options = {"protocol": 2, **options, "db": database}
         self._timeout_s = timeout_s
@@ -201,7 +203,7 @@ class RedisEngine(Engine):
             error = unavailable(self.address, reply)
             if re.search("read only replica|NOREPLICAS", str(reply)):
                 # This server was the master before a fail-over: connect to the one that is now.
-                connections.to(node).mark_down(error.cause, error.cure, repeat=True)
+                connections.to(node).retire()
             raise error
         except StoreUnavailable:
             self._slots = []  # another node may have taken over: ask which
@@ -229,7 +231,7 @@ class RedisEngine(Engine):
         ((asked, ranges), *_) = await answers(ask(node) for node in self._nodes)
         found = [(last, [_address(each, asked) for each in owners]) for _, last, *owners in ranges]
         self._slots = sorted((last, owners[0]) for last, owners in found)
-        known = [*self._nodes, *(node for _, owners in found for node in owners)]
+        known = [*self._given, *(node for _, owners in found for node in owners)]
         self._nodes = list(dict.fromkeys(known))
 
     def _url_of(self, node: Node) -> str:

@@ -102,7 +102,9 @@ class RedisConnection(Connection):
 
 def tls_of(options: Mapping[str, Any]) -> SSLContext | None:
     """Return how to encrypt the connection, made by redis-py; None if it is not to be encrypted."""
-    settings = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    # Without a password for the key, OpenSSL would ask for one, on the terminal.
+    given = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    settings = {"ssl_password": "", **given}
     return SSLConnection(**settings).ssl_context.get() if options.get("ssl") else None
 
 
@@ -139,8 +141,12 @@ _CAUSES: Final = (
     ("AUTH.* (any|no) password", "it has no password, and storage has one", "leave 'password' out"),
     ("HELLO", "it refuses HELLO, as Redis before 6 does", "write 'protocol': 2 in storage"),
     ("NOPROTO", "it refuses HELLO 3", "write 'protocol': 2 in storage"),
-    ("DB index", "it has no such database", "write 'db_notifications': 0 in storage"),
-    ("unknown command '(SELECT|HGETALL)'", "it is a sentinel", "write 'sentinel' in storage"),
+    ("DB index", "it has no such database", "write 'db_sessions': 0, 'db_notifications': 0"),
+    (
+        "unknown command '(SELECT|HGETALL)'",
+        "it is a sentinel, or its commands are renamed",
+        "write 'sentinel' in storage, or let it have its commands",
+    ),
     ("SELECT is not allowed|MOVED", "it is a cluster", "write 'cluster': True in storage"),
     ("cluster support disabled", "it is not a cluster", "leave 'cluster' out of storage"),
     ("NOPERM|user executing the script", "it does not permit what sessions need", _PERMIT),
@@ -159,9 +165,10 @@ _CAUSES: Final = (
     (
         "reset by peer|ConnectionResetError|was closed",
         "it hung up",
-        "see its log: TLS missing, or maxclients reached",
+        "see its log: TLS or a certificate is missing, or maxclients is reached",
     ),
     ("CLUSTERDOWN", "the cluster is down", "see CLUSTER INFO; it may be failing over"),
+    ("Too many open files", "this process has too many open", "raise its limit of files"),
     ("Errno", "it is not there", "start redis-server, or correct the address in storage"),
 )
 

@@ -143,6 +143,7 @@ _APART: Final = {
     ("nodes", "host"): "write all hosts in 'nodes'",
     ("nodes", "port"): "write all hosts and their ports in 'nodes'",
     ("credential_provider", "password"): "keep the one that knows the password",
+    ("credential_provider", "username"): "keep the one that knows the password",
 }
 
 
@@ -193,8 +194,8 @@ def _url_faults(storage: Mapping[str, Any]) -> list[str]:
             found = [f"{where} and storage[{name!r}] say the same: keep one" for name in both]
     except ValueError:  # without its text, which may hold a part of a password
         found = [
-            f"{where} is not a URL: write {form}, a number as port, and the special "
-            "characters of a password as %40 and the like"
+            f"{where} cannot be read: write {form}, a number as port, the special characters of a "
+            "password as %40 and the like, and a number where redis-py wants one behind the '?'"
         ]
     return found
 
@@ -204,7 +205,7 @@ def _without_tls(where: str, options: Mapping[str, Any]) -> list[str]:
     return [f"{where}[{name!r}] needs TLS: add 'ssl': True, or leave it out" for name in names]
 
 
-_REFUSALS: Final = (RedisError, OSError, ValueError, TypeError, AttributeError)
+_REFUSALS: Final = (RedisError, OSError, ValueError, TypeError, AttributeError, OverflowError)
 
 
 def _refusals(options: Mapping[str, Any]) -> list[str]:
