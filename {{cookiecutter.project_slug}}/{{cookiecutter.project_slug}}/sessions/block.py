@@ -7,14 +7,12 @@ of it: saved with it, or not at all.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tornado.web import Finish, HTTPError
 
-from .codec import decode
 from .dictionary import Dictionary
 from .errors import SessionError
 from .handler import is_finished, is_over
@@ -39,6 +37,11 @@ _FAULT_INSIDE: Final = (
     "nothing is saved, since a block inside of this block has failed: let its exception pass"
 )
 
+RESPONSE_FAILED: Final = (
+    "nothing is saved, since the response of the request has failed while this block was open: begin "
+    "it after the response, or use session.modify()"
+)
+
 _entered: ContextVar[tuple[Block, ...]] = ContextVar("_entered", default=())
 """The blocks around the running code, of any session: an outermost block once more for each block
 inside of it. Tasks inherit them, and may outlive them.
@@ -58,8 +61,8 @@ class Block:
         self.session = session
         self.taken: list[dict[str, Notice]] = []
         """Notices that were taken in the block, to be put back if it fails."""
-        self.is_saved = False
-        """Whether the session was saved while the block was open, earlier changes included."""
+        self.is_settled = False
+        """Whether earlier changes were saved, or dropped, while the block was open."""
         self._id, self._state = session.id, session.state
         self._changes, self._outgoing = session.changes(), session.outgoing.copy()
 
@@ -67,29 +70,17 @@ class Block:
         """Undo the changes made in the block that were not saved."""
         session, state = self.session, self.session.state
         session.discard()
-        if session.id == self._id and not self.is_saved:
+        if session.id == self._id and not self.is_settled:
             session.state = state if state is State.LOST else self._state
             session.outgoing = self._outgoing
             if session.state is State.ENDED:
                 session.forget()
             for name, raw in self._changes.items():
-                session.set_own(name, None if raw is None else decode(raw))
+                session.set_raw(name, raw)
 
-    def drop_before(self) -> None:
-        """Undo what was changed before the block began: the response that it was for has failed."""
-        session = self.session
-        with contextlib.suppress(TypeError):  # a value of the block, which will fail
-            now = session.changes()
-            for name in [n for n, raw in self._changes.items() if n in now and now[n] == raw]:
-                raw = session.stored.get(name)
-                session.set_own(name, None if raw is None else decode(raw))
-        for field in self._outgoing:
-            session.outgoing.pop(field, None)
-        if self._state is State.MOVED and session.state is State.MOVED:
-            session.state = State.ALIVE
-        if self._state in (State.MOVED, State.ENDED):
-            self._state = State.ALIVE
-        self._changes, self._outgoing = {}, {}
+    def drop(self, fault: str) -> None:
+        """Let the block save nothing, and restore nothing of what was changed before it."""
+        self.fault, self.is_settled = fault, True
 
 
 def block_around(session: SessionManager) -> Block | None:
@@ -124,7 +115,7 @@ async def _load(session: SessionManager) -> None:
     if session.closed:
         if session.leaves is not None:
             await asyncio.wait([session.leaves])  # for the handler's own commit
-        await session.reload(touch=False)
+        await session.reload()
     elif session.state is State.ALIVE and is_answered:
         async with session.saving:  # a WebSocket, which may have been open for hours
             await refresh(session, partial(Dictionary.merge, replace_unchanged=True))

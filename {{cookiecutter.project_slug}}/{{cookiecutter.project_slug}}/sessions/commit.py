@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .codec import decode, encode
 from .cookie import id_of, new_token
@@ -18,6 +18,7 @@ from .owner_list import Entry, enlist, write_list
 from .record import (
     CREATED,
     ENDED,
+    IDLE,
     MOVED,
     OWNER,
     PERSISTENT,
@@ -33,6 +34,10 @@ from .trips import log_event, put, refresh
 
 if TYPE_CHECKING:
     from .manager import SessionManager
+
+
+_LISTED: Final = {OWNER, USED, IDLE}
+"""Fields that the owner's list depends on."""
 
 
 async def modify(
@@ -86,7 +91,7 @@ async def commit(session: SessionManager) -> None:
         case State.LOST if session.unsaved():
             _drop(session)
     if block is not None:
-        block.is_saved = True
+        block.is_settled = True
 
 
 async def _begin(session: SessionManager) -> None:
@@ -118,8 +123,10 @@ async def _merge(session: SessionManager) -> None:
         return
     if OWNER in changes:
         await _unlist(session, former_owner, session.id)
-    if PERSISTENT in changes or session.cookie_expires() is not None:
-        session.sets_cookie = True  # a persistent cookie is renewed in use
+    if PERSISTENT in changes:
+        session.sets_cookie = True
+    elif session.cookie_expires() is not None:
+        session.renews_cookie = True
 
 
 async def _move(session: SessionManager) -> None:
@@ -234,13 +241,19 @@ async def _store(
     """
     if create or session.use_is_due():
         fields = {**fields, USED: encode(session.store.clock())}
-    if (owner := session.own(OWNER)) is not None and (OWNER in fields or USED in fields):
+    if (owner := session.own(OWNER)) is not None and not fields.keys().isdisjoint(_LISTED):
         # In use, too, as the store may have evicted the list.
         (user_id, handle, since), request = owner, session.request
         agent, address = request.headers.get("User-Agent", "")[:300], request.remote_ip or ""
         now = session.store.clock()
         entry = Entry(handle, agent, address, since, now, now + session.ttl_s())
-        await enlist(session.store, user_id, session_id, entry, prune=OWNER in fields)
+        try:
+            await enlist(session.store, user_id, session_id, entry, prune=OWNER in fields)
+        except StoreUnavailable as error:
+            if OWNER in fields or IDLE in fields:
+                raise
+            session.store.log_outage(error)  # the list's server may be another, that will be back
+            fields = {name: raw for name, raw in fields.items() if name != USED}
     if not session.outgoing and not labels_of(session.stored):
         return await put(session, session_id, fields, create=create)
     labels = labels_of(fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, MutableMapping
-from typing import Any
+from typing import Any, NoReturn
 
 from .codec import IMMUTABLE, check_text, decode, decode_fields, encode
 from .engines import Changes
@@ -119,6 +119,9 @@ class Dictionary(MutableMapping[str, Any]):
         name = max(self)
         return name, self.pop(name)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a session belongs to its request: copy dict(session)")
+
     @staticmethod
     def check_name(name: str) -> None:
         """Raise `TypeError` or `ValueError` unless a handler may use `name`."""
@@ -140,6 +143,12 @@ class Dictionary(MutableMapping[str, Any]):
             self._values.pop(name, None)
         else:
             self._values[name] = value
+
+    def set_raw(self, name: str, raw: bytes | None) -> None:
+        """Set a name, or one of our own fields, to what is encoded; None removes it."""
+        self.set_own(name, None)
+        if raw is not None:
+            self._values[name] = decode(raw)
 
     def replace(self, fields: dict[str, bytes]) -> None:
         """Take over what was loaded. Raises `BadRecord`, and changes nothing, if it is not ours."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httputil import HTTPHeaders
@@ -151,6 +152,25 @@ class _LastHeaders(OutputTransform):
         return status_code, headers, chunk
 
 
+def waiter(task: asyncio.Task[None]) -> asyncio.Future[None]:
+    """Return a future that a handler may wait for and cancel without cancelling the task."""
+    waiter: asyncio.Future[None] = asyncio.Future()
+    task.add_done_callback(partial(hand_on, waiter))
+    return waiter
+
+
+def hand_on(waiter: asyncio.Future[None], done: asyncio.Future[None]) -> None:
+    """Let `waiter` end as `done` has."""
+    if waiter.done():
+        return
+    error = None if done.cancelled() else done.exception()
+    if error is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(error)
+        waiter.exception()  # most handlers never wait: do not report it once more
+
+
 # --- The body of a request that is streamed (`@stream_request_body`), and answered before it arrived
 
 
@@ -172,6 +192,11 @@ def guard_body(handler: RequestHandler, session: SessionManager) -> None:
             app_log.error("Uncaught exception", exc_info=True)
 
     handler.data_received = guarded
+
+
+def receives_body(handler: RequestHandler) -> bool:
+    """Return whether the body is streamed: its handler ends in silence if the client leaves."""
+    return handler._prepared_future is not None
 
 
 def end_body(handler: RequestHandler, leaves: asyncio.Future[None]) -> None:

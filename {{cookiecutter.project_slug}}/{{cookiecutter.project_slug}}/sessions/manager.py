@@ -33,8 +33,8 @@ from .trips import find, in_turn, refresh
 _ATTRIBUTE: Final = "_session_manager_of_request"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 _STALE_S: Final = 2.0
-"""How late a response may clear the cookie of an expired session: a slower one could clear that of
-a login which the visitor has made meanwhile. The next response does it."""
+"""How late a response may renew a cookie, or clear that of an expired session: a slower one could
+replace the cookie of a login which the visitor has made meanwhile. The next response does it."""
 
 
 class SessionManager(Session):
@@ -141,6 +141,7 @@ class SessionManager(Session):
         """Find the session of the request's cookies. One trip each; none without a good cookie."""
         if self.state is not None:
             return
+        self.unloaded = " yet: the store has not answered"
         if (handler := self.handler()) is not None:
             self.has_left = headers_written(handler)
             when_it_leaves(handler, self.set_headers)
@@ -194,16 +195,15 @@ class SessionManager(Session):
         if flushed.exception() is None:
             self.shown = takes
 
-    def has_unseen(self) -> bool:
-        """Return whether the client went away before it was sent what was taken last; what it was
-        sent before is not to be put back.
+    def unseen(self, *, failed: bool = False) -> list[dict[str, Notice]]:
+        """Return what was taken and is not seen: the client went away before it was sent it, or asked
+        for the headers alone, or the response has `failed`.
         """
-        handler = self.handler()
-        if not self.taken or handler is None or not has_gone(handler):
-            return False
-        del self.taken[: self.shown]
-        self.shown = 0
-        return bool(self.taken)
+        if not self.taken or (handler := self.handler()) is None:
+            return []
+        if has_gone(handler):
+            return self.taken[self.shown :]
+        return self.taken if failed or self.request.method == "HEAD" else []
 
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.
@@ -229,10 +229,13 @@ class SessionManager(Session):
     def set_headers(self, headers: HTTPHeaders) -> None:
         """Put into the response's `headers` what the browser and caches must learn."""
         self.has_left = True
-        clears = self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S)
-        if (self.sets_cookie or clears) and (handler := self.handler()) is not None:
+        in_time = self.request.request_time() < _STALE_S
+        clears = self.clears_cookie or (self._is_stale and in_time)
+        is_alive = self.state in (State.ALIVE, State.MOVED)
+        sets = is_alive and (self.sets_cookie or (self.renews_cookie and in_time))
+        if (sets or clears) and (handler := self.handler()) is not None:
             cookie = self.store.config.cookie
-            if self.sets_cookie:
+            if sets:
                 value, expires = self.store.signer.sign(self.token), self.cookie_expires()
                 handler.set_cookie(cookie.name, value, expires=expires, **cookie.attributes)
             else:

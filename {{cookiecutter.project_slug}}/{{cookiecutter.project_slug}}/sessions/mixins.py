@@ -17,7 +17,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from .block import CLOSED, block_around
+from .block import CLOSED, RESPONSE_FAILED, block_around
 from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
     WEBSOCKET_OPENS,
@@ -26,12 +26,15 @@ from .handler import (
     end_body,
     fail,
     guard_body,
+    hand_on,
     headers_written,
     hold,
     is_finished,
+    receives_body,
     refuses,
     release,
     set_finished,
+    waiter,
 )
 from .manager import SessionManager
 from .notification import NotificationManager
@@ -39,7 +42,6 @@ from .record import State
 from .store import Store, log
 from .trips import put_back
 
-_Task = asyncio.Task[None]
 _Save = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -48,7 +50,7 @@ class _Lifecycle(HandlerBase):
 
     # Two underscores: handlers have attributes of their own that are called _session or _start.
     __failed = __answers_error = False
-    __waiting: _Task | None = None
+    __waiting: asyncio.Task[None] | None = None
     _session_manager_of_request: SessionManager | None = None
 
     async def prepare(self) -> None:
@@ -83,7 +85,7 @@ class _Lifecycle(HandlerBase):
             session.close(CLOSED)  # if a block is open, its end closes the session
         if save is None and flushing is None:
             left = super().finish(chunk)
-            session.note_sent()
+            self.__note_sent(session)
             return left
         session.held = session.held or hold(self)
         set_finished(self, True)
@@ -99,7 +101,7 @@ class _Lifecycle(HandlerBase):
         if session is None:
             return super().flush(include_footers)
         if session.held is not None and self.__waiting is not None:
-            return _waiter(self.__waiting)
+            return waiter(self.__waiting)
         session.note_taken(block_around(session))
         save = None if headers_written(self) else self.__save_method(session)
         if save is None:
@@ -111,7 +113,7 @@ class _Lifecycle(HandlerBase):
             return flushed
         session.held = hold(self)
         self.__waiting = asyncio.create_task(self.__save_and_flush(session, save))
-        return _waiter(self.__waiting)
+        return waiter(self.__waiting)
 
     def detach(self) -> IOStream:
         """As Tornado's. Raises `RuntimeError` if something would not be saved any more."""
@@ -147,6 +149,8 @@ class _Lifecycle(HandlerBase):
         self.__answers_error = True
         try:
             if not is_finished(self) and (session := self.__session()) is not None:
+                if session.closed is CLOSED:
+                    session.closed = ""  # finish() has failed: the error page may use it
                 session.unsaved()
         except TypeError as fault:  # a value that cannot be kept: a 500, not the 404 it came with
             self.__failed = True
@@ -166,10 +170,15 @@ class _Lifecycle(HandlerBase):
         """As Tornado's; saves what a WebSocket has changed last."""
         super().on_connection_close()
         session = self.__session()
-        is_socket = self.get_status() == WEBSOCKET_OPENS
-        if session is not None and is_socket and session.block is None:  # its end would save
-            session.leaves = self.__waiting = asyncio.create_task(session.save_last())
-            session.closed = CLOSED
+        if session is None:
+            return
+        if self.get_status() == WEBSOCKET_OPENS:
+            if session.block is None:  # its end would save
+                session.leaves = self.__waiting = asyncio.create_task(session.save_last())
+                session.closed = CLOSED
+        elif receives_body(self) and session.held is None and not is_finished(self):
+            # Nothing answers any more.
+            session.leaves = asyncio.create_task(put_back(session, session.taken[session.shown :]))
 
     def __session(self) -> SessionManager | None:
         """Return the session of this request, if one was asked for and loaded."""
@@ -198,26 +207,28 @@ class _Lifecycle(HandlerBase):
                 )
             return None
         save: _Save = session.save_in_task
-        is_unseen = session.has_unseen()
         if self.__failed or status >= 500:
-            block = block_around(session)
-            if block is session.block:  # otherwise a job is inside the block: it may succeed
-                session.discard()
+            session.discard()
             if session.block is not None:
-                session.block.drop_before()
-            if block is not None:
-                block.fault = ""
-            is_due, save = bool(session.taken), partial(put_back, session, session.taken)
+                session.block.drop(RESPONSE_FAILED if block_around(session) is None else "")
+            unseen = session.unseen(failed=True)
+            is_due, save = bool(unseen), partial(put_back, session, unseen)
         else:
-            is_due = session.unsaved() or session.use_is_due() or is_unseen
+            is_due = session.unsaved() or session.use_is_due() or bool(session.unseen())
         # A save that is under way may not know yet what was deleted or taken since.
         return save if is_due or session.is_saving() else None
+
+    def __note_sent(self, session: SessionManager) -> None:
+        if session.taken and self.get_status() == 304:  # which shows nothing
+            session.leaves = asyncio.create_task(put_back(session, session.taken))
+        else:
+            session.note_sent()
 
     async def __save_and_finish(
         self,
         session: SessionManager,
         save: _Save | None,
-        flushing: _Task | None,
+        flushing: asyncio.Task[None] | None,
         sent: asyncio.Future[None],
         chunk: str | bytes | dict[str, Any] | None,
     ) -> None:
@@ -229,22 +240,20 @@ class _Lifecycle(HandlerBase):
                     save = self.__save_method(session)
                 if save is not None:
                     await save()
-                if session.has_unseen():
-                    await put_back(session, session.taken)
+                if unseen := session.unseen():
+                    await put_back(session, unseen)
             finally:
                 release(self, session.held)
                 session.held = None
                 set_finished(self, False)
             left = super().finish(chunk)
-            session.note_sent()
+            self.__note_sent(session)
             if left is None:  # an override need not return it
                 sent.set_result(None)
             else:
-                future_add_done_callback(left, partial(_hand_on, sent))
+                future_add_done_callback(left, partial(hand_on, sent))
         except Exception as error:
             self.__failed = True
-            if not is_finished(self):
-                session.closed = ""  # an error page may use it: nothing is saved
             fail(self, error)
             if not sent.done():
                 sent.set_result(None)
@@ -259,24 +268,6 @@ class _Lifecycle(HandlerBase):
         if (flushed := super().flush()) is not None:
             await flushed
         session.shown = shown
-
-
-def _waiter(task: _Task) -> asyncio.Future[None]:
-    """Return a future that a handler may wait for and cancel without cancelling the task."""
-    waiter: asyncio.Future[None] = asyncio.Future()
-    task.add_done_callback(partial(_hand_on, waiter))
-    return waiter
-
-
-def _hand_on(waiter: asyncio.Future[None], done: asyncio.Future[None]) -> None:
-    if waiter.done():
-        return
-    error = None if done.cancelled() else done.exception()
-    if error is None:
-        waiter.set_result(None)
-    else:
-        waiter.set_exception(error)
-        waiter.exception()  # most handlers never wait: do not report it once more
 
 
 class SessionMixin(_Lifecycle):

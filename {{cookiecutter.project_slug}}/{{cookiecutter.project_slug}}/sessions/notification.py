@@ -29,10 +29,10 @@ class NotificationManager:
 
     Setting and adding are buffered and saved with the session, before the response leaves. Reading
     removes, atomically, in the store: of any number of concurrent readers in any number of
-    processes one gets it. A response that fails, or whose client goes away before it, puts back what
-    it took; in a handler without the mixins, a failed `async with` block does. It is lost if the
-    process crashes, or the store fails, between taking and answering: delivery is at most once.
-    Costs no trip if nothing waits.
+    processes one gets it. A response that fails, has no body (HEAD, 304), or whose client goes away
+    before it, puts back what it took; in a handler without the mixins, a failed `async with` block
+    does. It is lost if the process crashes, or the store fails, between taking and answering:
+    delivery is at most once. Costs no trip if nothing waits.
     """
 
     def __init__(self, handler: RequestHandler) -> None:

@@ -20,7 +20,7 @@ from .codec import check_text, decode_fields, encode
 from .dictionary import Dictionary
 from .errors import BadRecord
 from .owner_list import Entry, entries_of, owner_key, write_list
-from .record import ENDED, USED, Notice, check_owner, deliver, follow, is_owned, new_field
+from .record import ENDED, USED, Notice, check_owner, deliver, follow, is_owned, life_s, new_field
 from .session import Session
 from .store import Store, log
 
@@ -120,9 +120,10 @@ class Owner:
         snapshot = await self._store.sessions.load(self._store.key("session", session_id))
         try:
             values = decode_fields(snapshot.fields) if snapshot is not None else {}
+            is_over = life_s(values, self._store.config, self._store.clock()) <= 0
         except BadRecord:
             return None
-        return values.get(USED) if is_owned(values, self._user_id) else None
+        return values[USED] if not is_over and is_owned(values, self._user_id) else None
 
     async def _end(self, session_ids: list[str]) -> int:
         # The sessions first: an entry without a session goes later, a session without an entry

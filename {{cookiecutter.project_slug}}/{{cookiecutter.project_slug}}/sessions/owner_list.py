@@ -13,7 +13,7 @@ import msgspec
 from .codec import decode, encode
 from .engines import Changes, Snapshot
 from .errors import BadRecord, SessionTooLarge
-from .record import ENDED
+from .record import ENDED, NOTED_EVERY_S
 from .store import Store
 
 MOST_LISTED: Final = 500
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     since: float
     listed: float
     ends: float = math.inf
-    """When it is over, unless it is used again."""
+    """When it is over, unless it was used since: its use is noted every `NOTED_EVERY_S`."""
 
 
 def owner_key(store: Store, user_id: str | int) -> str:
@@ -57,8 +57,8 @@ async def enlist(
     while True:
         if prune:
             listed = entries_of(await store.sessions.load(owner_key(store, user_id)))
-            listed.pop(session_id, None)
-            over = [i for i, each in listed.items() if each.ends < entry.listed]
+            listed = {i: each for i, each in listed.items() if each.handle != entry.handle}
+            over = [i for i, each in listed.items() if each.ends + NOTED_EVERY_S < entry.listed]
             by_age = sorted(listed.keys() - over, key=lambda each: listed[each].listed)
             surplus = by_age[: max(0, len(by_age) + 1 - most)]
             ends = (store.sessions.end(store.key("session", i), ENDED) for i in surplus)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+
+import msgspec
 
 from .codec import decode_fields, encode
 from .config import SessionConfig
@@ -22,6 +24,8 @@ OWN: Final = ":"
 CREATED: Final = ":created"
 USED: Final = ":used"
 """When the session was last used, as far as that was noted. Seconds since the epoch."""
+NOTED_EVERY_S: Final = 60
+"""Seconds between two notes of it, at most."""
 IDLE: Final = ":idle"
 """This session's own idle limit in seconds; absent: the application's."""
 PERSISTENT: Final = ":persistent"
@@ -64,6 +68,19 @@ class Notice(NamedTuple):
     value: bytes | None
 
 
+_Time = Annotated[float, msgspec.Meta(ge=0, le=10**11)]
+
+
+class _Own(msgspec.Struct):
+    """Our own fields, as a record must have them."""
+
+    created: _Time = msgspec.field(name=CREATED)
+    used: _Time = msgspec.field(name=USED)
+    idle: _Time | None = msgspec.field(name=IDLE, default=None)
+    persistent: bool | None = msgspec.field(name=PERSISTENT, default=None)
+    owner: tuple[str | int, str, _Time] | None = msgspec.field(name=OWNER, default=None)
+
+
 _Value = TypeVar("_Value")
 _numbers = itertools.count()
 
@@ -95,13 +112,13 @@ def life_s(values: Mapping[str, Any], config: SessionConfig, now: float) -> floa
     over, the clock was set: a step of it must not end every session. Raises `BadRecord` if the
     record does not say.
     """
-    idle_s: float = values.get(IDLE) or config.idle_timeout
     try:
-        unused_s, age_s = now - values[USED], now - values[CREATED]
-    except (LookupError, TypeError) as error:
-        raise BadRecord(f"a record without its times: {error!r}") from None
+        own = msgspec.convert(values, _Own)
+    except msgspec.ValidationError as error:
+        raise BadRecord(f"a record without its times: {error}") from None
+    idle_s, unused_s = own.idle or config.idle_timeout, now - own.used
     left_s = idle_s - unused_s if 0 <= unused_s < idle_s else idle_s
-    return float(min(left_s, config.absolute_timeout - age_s))
+    return min(left_s, own.created + config.absolute_timeout - now)
 
 
 def check_owner(what: str, user_id: object) -> None:

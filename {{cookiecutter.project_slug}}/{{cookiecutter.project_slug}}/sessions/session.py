@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from .codec import decode
 from .config import DAY_S
@@ -14,6 +14,7 @@ from .record import (
     BEGIN_NOTHING,
     CREATED,
     IDLE,
+    NOTED_EVERY_S,
     OWNER,
     PERSISTENT,
     USED,
@@ -25,8 +26,6 @@ from .record import (
     life_s,
 )
 from .store import Store
-
-_NOTED_EVERY_S: Final = 60
 
 
 class Session(Dictionary):
@@ -41,8 +40,8 @@ class Session(Dictionary):
     id: str | None = None
     """The hash of the token whose record was found alive, or has begun."""
     token = ""
-    sets_cookie = clears_cookie = False
-    """What the response must do with the cookie."""
+    sets_cookie = renews_cookie = clears_cookie = False
+    """What the response must do with the cookie; renewing, for a longer life, is not urgent."""
     version: Any = None
     """The engine's own, of the record as it was loaded."""
 
@@ -175,11 +174,11 @@ class Session(Dictionary):
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
-        if self.state is not State.ALIVE or USED not in self._values:
+        if USED not in self._values:
             return False
         idle_s = self._values.get(IDLE) or self.store.config.idle_timeout
         unnoted_s = abs(self.store.clock() - self._values[USED])  # the clock may be set back
-        return bool(unnoted_s >= min(_NOTED_EVERY_S, idle_s / 100))
+        return bool(unnoted_s >= min(NOTED_EVERY_S, idle_s / 100))
 
     def discard(self) -> None:
         """Forget what was changed and not saved, because the response or the block has failed."""
@@ -211,8 +210,9 @@ class Session(Dictionary):
         if persistent is False or (persistent is None and config.cookie.lifetime_s is None):
             return None
         life_s = self.own(IDLE) or config.cookie.lifetime_s or config.idle_timeout
-        limit: float = self.own(CREATED) + config.absolute_timeout
-        return min(self.store.clock() + life_s, limit)
+        now = self.store.clock()
+        # Destroyed while it is saved, it has forgotten when it began.
+        return float(min(now + life_s, self._values.get(CREATED, now) + config.absolute_timeout))
 
     def life_s(self) -> float:
         """Return for how many seconds the record lives without use; 0 or less: it is over."""
@@ -223,7 +223,6 @@ class Session(Dictionary):
         reached `absolute_timeout`, however much it is used.
         """
         now, config, values = self.store.clock(), self.store.config, self._values
-        # Destroyed while it is saved, it has forgotten when it began.
         left_s: float = values.get(CREATED, now) + config.absolute_timeout - now
         idle_s: float = values.get(IDLE) or config.idle_timeout
         return max(1.0, min(idle_s, left_s)) if left_s > 0 else 0

@@ -113,12 +113,14 @@ async def messages_of(browser: Browser) -> list[Any]:
     return seen
 
 
-async def send(browser: Browser) -> asyncio.StreamWriter:
+async def send(
+    browser: Browser, head: str = "GET / HTTP/1.1\r\nHost: localhost\r\n"
+) -> asyncio.StreamWriter:
     """Send a request as the browser would, and do not wait for the response."""
     cookie = "; ".join(f"{each.name}={each.value}" for each in browser.cookies.values())
     url = urlsplit(browser.base_url)
     _, writer = await asyncio.open_connection(url.hostname, url.port)
-    writer.write(f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
+    writer.write(f"{head}Cookie: {cookie}\r\n\r\n".encode())
     return writer
 
 

@@ -244,10 +244,11 @@ async def test_a_block_that_answers_with_an_error_has_failed_as_its_response(
     assert await messages_of(browser) == ([] if status == 403 else ["once"])
 
 
-@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("ends", [None, "regenerate", "destroy"])
+@pytest.mark.parametrize("when", ["before", "during"])
 @pytest.mark.parametrize("does", ["answer by itself", "fail beside a job", "beside one that fails"])
-async def test_a_response_that_fails_drops_what_was_changed_before_a_block_that_is_open(
-    make_browser: MakeBrowser, does: str, moves: bool
+async def test_a_response_that_fails_drops_what_it_changed_before_and_during_a_block(
+    make_browser: MakeBrowser, does: str, when: str, ends: str | None
 ) -> None:
     browser = await visitor(make_browser)
     inside, answered = asyncio.Event(), asyncio.Event()
@@ -261,29 +262,55 @@ async def test_a_response_that_fails_drops_what_was_changed_before_a_block_that_
             if does == "beside one that fails":
                 raise ZeroDivisionError
 
-    async def fail(handler: Script) -> None:
+    def change(handler: Script) -> None:
+        if ends is not None:
+            getattr(handler.session, ends)()
         handler.session["admin"] = True
         handler.session["a"] = 2
         handler.notifications.add("You are admin.")
-        if moves:
-            handler.session.regenerate()
+
+    async def fail(handler: Script) -> None:
+        if when == "before":
+            change(handler)
         if does == "answer by itself":
             async with handler.session as session:
                 session["b"] = 1
+                if when == "during":
+                    change(handler)
                 handler.send_error(503)
         else:
             jobs.append(asyncio.create_task(job(handler)))
             await inside.wait()
+            if when == "during":
+                change(handler)
             raise HTTPError(500)
 
     assert (await run(browser, fail)).status >= 500
     answered.set()
-    await asyncio.gather(*jobs, return_exceptions=True)
-    kept = {"by the job": True} if does == "fail beside a job" else {}
+    for fault in await asyncio.gather(*jobs, return_exceptions=True):
+        assert isinstance(fault, RuntimeError | ZeroDivisionError)
     seen: list[Any] = []
     await run(browser, lambda handler: seen.append(dict(handler.session)))
-    assert seen == [{"a": 1, **kept}]
+    assert seen == [{"a": 1}]
     assert await messages_of(browser) == ["once"]
+
+
+async def test_none_is_a_value_that_a_block_restores_like_any_other(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = await visitor(make_browser)
+
+    async def does(handler: Script) -> None:
+        handler.session["a"] = handler.session["new"] = None
+        with contextlib.suppress(ZeroDivisionError):
+            async with handler.session as session:
+                session["a"] = session["b"] = session["new"] = 2
+                raise ZeroDivisionError
+        assert dict(handler.session) == {"a": None, "new": None}
+
+    assert (await run(browser, does)).status == 200
+    values = [await value_of(browser, name) for name in ("a", "b", "new")]
+    assert values == [None, "absent", None]
 
 
 @pytest.mark.parametrize("in_a_block", [True, False], ids=["in a block", "by save()"])

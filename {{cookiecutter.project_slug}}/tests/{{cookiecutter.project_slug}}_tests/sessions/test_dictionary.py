@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -209,6 +211,9 @@ async def test_it_can_be_compared_copied_and_merged_as_a_dictionary(
         assert sorted(session.values()) == [1, 2, 3] and ("a", 1) in session.items()
         del session["a"], session["b"]
         assert session.popitem() == ("c", 3) and not session
+        for fails in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match=r"dict\(session\)"):
+                fails(session)
 
     assert (await run(make_browser(), does)).status == 200
 

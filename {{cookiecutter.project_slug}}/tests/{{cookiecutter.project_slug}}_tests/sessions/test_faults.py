@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Any, ClassVar
 
 import pytest
@@ -15,9 +16,11 @@ from {{cookiecutter.project_slug}}.sessions import (
     Store,
     StoreUnavailable,
 )
+from {{cookiecutter.project_slug}}.sessions.codec import encode
+from {{cookiecutter.project_slug}}.sessions.owner_list import owner_key
 
 from .acts import act
-from .conftest import Clock, MakeBrowser, Routes, Script, run, send
+from .conftest import Clock, MakeBrowser, Routes, Script, run, send, value_of
 
 pytestmark = pytest.mark.gen_test
 
@@ -170,6 +173,39 @@ async def test_an_outage_is_one_line_in_the_log(
     assert lines[0].exc_info is None
 
 
+MALFORMED: dict[str, list[object]] = {
+    ":created": [None, "yesterday", math.nan, math.inf, -1.0, 1e300],
+    ":used": [None, [], math.nan, -math.inf],
+    ":idle": ["x", -5, math.nan],
+    ":persistent": ["yes"],
+    ":owner": ["ada", ["ada"], [None, "handle", 1.0], ["ada", 1, 1.0], ["ada", "handle", "1"]],
+}
+"""Values that our own fields cannot have."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values]
+)
+async def test_a_record_with_malformed_fields_is_no_session(
+    store: Store, make_browser: MakeBrowser, name: str, value: object
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.update(name="ada"))
+    keys: list[str] = []
+    await run(browser, lambda handler: keys.append(store.key("session", str(handler.session.id))))
+    raw = None if value is None else encode(value)
+    await store.sessions.write(keys[0], {name: raw}, 60, create=False)
+    seen: list[Any] = []
+
+    def look(handler: Any) -> None:
+        session = handler.session
+        seen.append([dict(session), session.owner, session.handle, session.created])
+
+    for method in ("GET", "POST"):
+        assert (await run(browser, look, method)).status == 200
+    assert seen == 2 * [[{}, None, "", None]]
+
+
 @pytest.mark.parametrize("raw", [b"", b"\xc1", b"\xdd\xff\xff\xff\xff", b"\x80\x04\x95pickle"])
 async def test_a_record_that_is_none_of_ours_is_dropped_and_a_new_session_begins(
     store: Store, make_browser: MakeBrowser, caplog: pytest.LogCaptureFixture, raw: bytes
@@ -302,6 +338,38 @@ async def test_a_take_that_fails_puts_back_what_it_may_have_taken(
     monkeypatch.setattr(getattr(store, records), "write", fail)
     assert (await run(browser, _show)).status == 503
     assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
+
+
+async def test_a_session_in_use_does_not_need_its_users_list(
+    store: Store, make_browser: MakeBrowser, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = make_browser(clock=clock)
+    await run(browser, lambda handler: setattr(handler.session, "owner", "ada"))
+    clock.advance(61)
+    write = store.sessions.write
+
+    async def fail(key: str, *args: Any, **options: Any) -> Any:
+        if key == owner_key(store, "ada"):
+            raise StoreUnavailable("another server", "no answer")
+        return await write(key, *args, **options)
+
+    async def noted_s(handler: Any) -> None:
+        unnoted.append(clock() - handler.session.last_used.timestamp())
+
+    unnoted: list[float] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(store.sessions, "write", fail)
+        for method in ("GET", "POST"):
+            assert (await run(browser, noted_s, method)).status == 200
+        assert (await run(browser, lambda h: h.session.set("seen", 1), "POST")).status == 200
+        for refused in (
+            lambda handler: handler.session.remember(20),
+            lambda handler: handler.session.regenerate(),
+        ):
+            assert (await run(browser, refused, "POST")).status == 503
+    assert await value_of(browser, "seen") == 1
+    await run(browser, noted_s)
+    assert min(unnoted[:2]) >= 61 and unnoted[2] < 5
 
 
 async def test_a_page_that_only_reads_is_shown_though_its_use_cannot_be_noted(

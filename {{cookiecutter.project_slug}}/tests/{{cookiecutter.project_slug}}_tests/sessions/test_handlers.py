@@ -31,11 +31,13 @@ from {{cookiecutter.project_slug}}.sessions import (
 from .acts import change, nothing
 from .conftest import (
     MakeBrowser,
+    Pause,
     Script,
     abandon,
     leave_during,
     messages_of,
     run,
+    send,
     value_of,
 )
 
@@ -308,6 +310,80 @@ async def test_a_page_whose_client_leaves_before_it_is_sent_puts_back_what_it_to
     await leave_during(browser, monkeypatch, *acts)
     assert shown == ["once"]
     assert await messages_of(browser) == ["once"]
+
+
+@pytest.mark.parametrize("how", ["HEAD", "304"])
+async def test_a_response_without_a_body_puts_back_what_it_took(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(Script, "compute_etag", lambda handler: '"v1"')
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+    taken: list[Any] = []
+
+    async def take(handler: Script) -> None:
+        taken.extend(await handler.notifications.take())
+        handler.write("a page with the message")
+
+    if how == "HEAD":
+        Script.does = staticmethod(take)
+        assert (await browser.head("/")).status == 200
+    else:
+        assert (await run(browser, take, **{"If-None-Match": '"v1"'})).status == 304
+    assert len(taken) == 1
+    async with asyncio.timeout(5):
+        while not (found := await messages_of(browser)):  # after a 304, a moment later
+            await asyncio.sleep(0)
+    assert found == ["once"]
+
+
+async def test_an_error_page_may_use_the_session_though_finish_has_failed(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(handler: Script) -> None:
+        raise ZeroDivisionError
+
+    def write_error(handler: Script, status_code: int, **kwargs: Any) -> None:
+        handler.session["errors"] = 1
+        handler.notifications.add("sorry")
+        handler.finish(f"{status_code}: sorry")
+
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("seen", 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Script, "compute_etag", fail)
+        patch.setattr(Script, "write_error", write_error)
+        page = await run(browser, nothing)
+    assert (page.status, page.text) == (500, "500: sorry")
+    assert (await value_of(browser, "errors"), await messages_of(browser)) == ("absent", [])
+
+
+async def test_a_client_that_leaves_while_its_session_is_loaded_is_told_so(
+    make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, pause: Pause
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("seen", 1))
+    said: list[str] = []
+    gone, finished = asyncio.Event(), asyncio.Event()
+
+    def look(handler: Script) -> None:
+        with pytest.raises(RuntimeError) as raised:
+            handler.session.get("seen")
+        said.append(str(raised.value))
+        gone.set()
+
+    loaded = pause("load sessions")
+    monkeypatch.setattr(Script, "on_connection_close", look)
+    monkeypatch.setattr(Script, "on_finish", lambda handler: finished.set())
+    Script.does = staticmethod(nothing)
+    writer = await send(browser)
+    async with asyncio.timeout(5):
+        await loaded.begun()
+        writer.transport.abort()
+        await gone.wait()
+        loaded.go_on()
+        await finished.wait()
+    assert said == ["the session is not loaded yet: the store has not answered"]
 
 
 async def test_a_handler_has_one_session_however_often_it_is_asked_for(

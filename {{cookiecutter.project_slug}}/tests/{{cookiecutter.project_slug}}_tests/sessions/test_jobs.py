@@ -233,7 +233,7 @@ async def test_a_block_that_is_open_when_the_response_leaves_goes_on(
 
 
 @pytest.mark.parametrize("status", [404, 500])
-async def test_a_block_that_is_open_when_the_response_fails_goes_on_whole(
+async def test_a_block_that_is_open_when_the_response_fails_saves_nothing_and_raises(
     make_browser: MakeBrowser, status: int
 ) -> None:
     browser = make_browser()
@@ -257,9 +257,15 @@ async def test_a_block_that_is_open_when_the_response_fails_goes_on_whole(
 
     assert (await run(browser, does)).status == status
     answered.set()
-    assert await jobs[0] == ["once"]
-    assert await messages_of(browser) == []
-    assert (await value_of(browser, "first"), await value_of(browser, "second")) == (1, 2)
+    if status == 404:  # an answer like any other
+        assert await jobs[0] == ["once"]
+    else:
+        with pytest.raises(RuntimeError, match="the response of the request has failed"):
+            await jobs[0]
+    kept = status == 404
+    assert await messages_of(browser) == ([] if kept else ["once"])
+    names = [await value_of(browser, name) for name in ("first", "second")]
+    assert names == ([1, 2] if kept else ["absent", "absent"])
 
 
 async def test_blocks_of_two_sessions_may_be_nested_in_any_order(make_browser: MakeBrowser) -> None:
@@ -477,5 +483,6 @@ async def test_a_page_that_fails_beside_a_job_puts_back_what_the_page_took(
 
     assert (await run(browser, does)).status == 500
     assert await messages_of(browser) == ["once"]
-    await job.end()
-    assert await value_of(browser, "done") == "stored"
+    with pytest.raises(RuntimeError, match="the response of the request has failed"):
+        await job.end()
+    assert await value_of(browser, "done") == "absent"

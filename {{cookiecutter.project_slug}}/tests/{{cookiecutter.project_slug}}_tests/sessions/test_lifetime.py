@@ -9,6 +9,7 @@ import pytest
 
 from {{cookiecutter.project_slug}}.sessions import Store, StoreUnavailable
 from {{cookiecutter.project_slug}}.sessions.engines.memory import MemoryEngine
+from {{cookiecutter.project_slug}}.sessions.record import CREATED, USED, life_s
 
 from .conftest import ON_MEMORY, Clock, MakeBrowser, Script, run, value_of
 
@@ -157,6 +158,17 @@ async def test_a_session_in_use_lives_on_if_the_clock_of_its_application_is_set_
         clock.advance(1200)
         servers.advance(1200)
         assert await value_of(browser, "a") == 1
+
+
+@ON_MEMORY
+@pytest.mark.parametrize("unused_s", [-3600, 0, 3600, DAY_S, 2 * DAY_S])
+async def test_what_is_left_of_a_life_is_at_most_the_idle_limit(
+    store: Store, unused_s: float
+) -> None:
+    now = store.clock()
+    values = {CREATED: now - 3 * DAY_S, USED: now - unused_s}
+    left = {0: DAY_S, 3600: DAY_S - 3600}.get(int(unused_s), DAY_S)  # otherwise a clock was set
+    assert life_s(values, store.config, now) == pytest.approx(left)
 
 
 @ON_MEMORY

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient
@@ -16,12 +17,13 @@ from tornado.httputil import HTTPHeaders
 from {{cookiecutter.project_slug}}.sessions import Store
 from {{cookiecutter.project_slug}}.sessions.engines.base import TOMBSTONE_S
 
-from .acts import Act
+from .acts import Act, act
 from .conftest import (
     ON_MEMORY,
     Browser,
     Clock,
     MakeBrowser,
+    Pause,
     Script,
     messages_of,
     run,
@@ -185,6 +187,52 @@ async def test_a_request_that_was_loaded_before_the_id_changed_sets_no_cookie(
     assert await value_of(browser, "visits") == (1 if ends is login else "absent")
 
 
+async def save(handler: Script) -> None:
+    await handler.session.save()
+
+
+async def modify(handler: Script) -> None:
+    await handler.session.modify("visits", lambda visits: visits + 1)
+
+
+async def look(handler: Script) -> None:
+    await handler.session.reload(touch=False)
+
+
+async def change(handler: Script) -> None:
+    handler.session["visits"] = 9
+
+
+async def take_long(handler: Any) -> None:
+    handler.request.request_time = lambda: 2.0
+
+
+@pytest.mark.parametrize("pycket", [{"cookies": {"expires_days": 20}}], ids=["20 days"])
+@pytest.mark.parametrize("early", [save, modify])
+@pytest.mark.parametrize("late", [look, change, take_long])
+async def test_a_slow_request_renews_no_cookie_once_the_id_has_changed(
+    make_browser: MakeBrowser, clock: Clock, ends: Act, early: Act, late: Act
+) -> None:
+    browser, tab = make_browser(clock=clock), make_browser(clock=clock)
+    await run(browser, lambda handler: handler.session.set("visits", 1))
+    clock.advance(120)  # its use is to be noted, and the cookie renewed
+    tab.cookies = dict(browser.cookies)
+    saved, leave = asyncio.Event(), asyncio.Event()
+
+    async def slow(handler: Script) -> None:
+        await act(early, handler)
+        saved.set()
+        await leave.wait()
+        await act(late, handler)
+
+    waiting = asyncio.ensure_future(run(tab, slow, "POST"))
+    await saved.wait()
+    await run(browser, ends)
+    leave.set()
+    page = await waiting
+    assert (page.set_cookies, page.status) == ([], 409 if late is change else 200)
+
+
 @pytest.mark.parametrize("times", [1, 9])
 @pytest.mark.parametrize("beside", ["nothing", "change"])
 async def test_a_message_follows_the_id_that_moved_unless_a_change_beside_it_is_refused(
@@ -307,6 +355,27 @@ async def test_set_save_destroy_and_set_again_leaves_the_last_session(
     assert len(page.set_cookies) == 1
     assert await value_of(browser, "a") == "absent"
     assert await value_of(browser, "b") == 4
+
+
+@pytest.mark.parametrize("pycket", [{"cookies": {"expires_days": 20}}], ids=["20 days"])
+async def test_a_session_that_is_destroyed_while_it_is_saved_is_answered_without_a_cookie(
+    make_browser: MakeBrowser, clock: Clock, pause: Pause
+) -> None:
+    browser = make_browser(clock=clock)
+    await run(browser, lambda handler: handler.session.set("visits", 1))
+    clock.advance(120)
+    written = pause("write sessions")
+
+    async def does(handler: Script) -> None:
+        saving = asyncio.create_task(handler.session.save())
+        await written.begun()
+        handler.session.destroy()
+        written.go_on()
+        await saving
+
+    page = await run(browser, does)
+    assert page.status == 200
+    assert browser.session_cookie is None
 
 
 async def test_regenerate_twice_in_one_request_sets_one_cookie(make_browser: MakeBrowser) -> None:

@@ -170,6 +170,34 @@ async def test_what_is_over_makes_room_before_a_session_has_to_end(
     assert await is_in(lasting)
 
 
+@ON_MEMORY
+@pytest.mark.parametrize("sooner_s", [0, 30], ids=["at its login", "when its use was last noted"])
+async def test_a_session_that_gets_a_longer_life_stays_on_the_list(
+    ada: Owner, make_browser: MakeBrowser, clock: Clock, sooner_s: float
+) -> None:
+    browser = make_browser(clock=clock)
+    await login(browser)
+    clock.advance(sooner_s)
+    await run(browser, lambda handler: handler.session.remember(20), "POST")
+    clock.advance(25 * 3600)
+    await login(make_browser(clock=clock))
+    assert await ada.end_all() == 2
+    assert not await is_in(browser)
+
+
+@ON_MEMORY
+async def test_a_session_that_was_used_since_its_use_was_noted_is_not_over(
+    ada: Owner, make_browser: MakeBrowser, clock: Clock
+) -> None:
+    browser = make_browser(clock=clock)
+    await login(browser)
+    clock.advance(30)
+    await run(browser, lambda handler: handler.session.set("seen", 1), "POST")
+    clock.advance(24 * 3600 - 15)
+    await login(make_browser(clock=clock))
+    assert await ada.end_all() == 2
+
+
 async def test_a_session_that_is_listed_again_is_none_of_too_many(
     ada: Owner, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +206,26 @@ async def test_a_session_that_is_listed_again_is_none_of_too_many(
     await login(browser)
     assert await is_in(browser)
     assert len(await ada.sessions()) == 1
+
+
+@pytest.mark.parametrize("beside", ["nothing", "change"])
+async def test_a_session_whose_id_changes_ends_none_of_just_enough(
+    ada: Owner, make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, beside: str
+) -> None:
+    monkeypatch.setattr(owner_list, "MOST_LISTED", 3)
+    browsers = [make_browser() for _ in range(3)]
+    for browser in browsers:
+        await login(browser)
+
+    def move(handler: Script) -> None:
+        handler.session.regenerate()
+        if beside == "change":
+            handler.session["checked"] = True
+
+    for browser in browsers:
+        assert (await run(browser, move, "POST")).status == 200
+    assert [await is_in(browser) for browser in browsers] == [True, True, True]
+    assert await ada.end_all() == 3
 
 
 # --- a record that is not ours

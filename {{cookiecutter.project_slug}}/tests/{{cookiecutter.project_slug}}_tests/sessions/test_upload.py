@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tornado.httpclient import HTTPClientError
@@ -22,7 +22,18 @@ from {{cookiecutter.project_slug}}.sessions import (
 )
 
 from .acts import ROUTES, Act, Comparison
-from .conftest import Browser, Clock, MakeBrowser, Page, Routes, Script, run, value_of
+from .conftest import (
+    Browser,
+    Clock,
+    MakeBrowser,
+    Page,
+    Routes,
+    Script,
+    messages_of,
+    run,
+    send,
+    value_of,
+)
 
 pytestmark = pytest.mark.gen_test
 
@@ -143,6 +154,47 @@ async def test_a_body_that_is_refused_while_the_store_is_down_is_a_503(
         page = await upload(browser, part, "?changes=1")
     assert (page.status, Upload.ran) == (503, ["data_received"])
     assert await value_of(browser, "name") == "ada"
+
+
+@stream_request_body
+class Taking(SessionMixin, NotificationMixin, RequestHandler):
+    """Takes messages before the body arrives."""
+
+    took: ClassVar[asyncio.Event]
+    fails: ClassVar[bool]
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        if await self.notifications.take():
+            self.took.set()
+
+    def data_received(self, chunk: bytes) -> None:
+        if self.fails:
+            raise ValueError("not what it should be")
+
+    def post(self) -> None: ...
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["the client leaves", "data_received raises"])
+async def test_messages_that_were_taken_before_a_body_breaks_off_are_put_back(
+    app: Application, make_browser: MakeBrowser, fails: bool
+) -> None:
+    app.add_handlers(".*", [("/taking", Taking)])
+    Taking.took, Taking.fails = asyncio.Event(), fails
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+    head = "POST /taking HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+    async with asyncio.timeout(5):
+        writer = await send(browser, head)
+        await Taking.took.wait()
+        if fails:
+            writer.write(b"some of it")
+        else:
+            writer.transport.abort()
+        while not (found := await messages_of(browser)):
+            await asyncio.sleep(0.01)
+    assert found == ["once"]
+    writer.transport.abort()
 
 
 @stream_request_body
