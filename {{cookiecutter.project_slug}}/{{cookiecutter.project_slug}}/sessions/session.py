@@ -202,7 +202,8 @@ class Session(Dictionary):
     def waiting(self) -> dict[str, list[Any]]:
         """Return name and category of the notices that wait, by field, oldest first."""
         outgoing = {field: decode(notice.label) for field, notice in self.outgoing.items()}
-        return dict(sorted({**labels_of(self._values), **outgoing}.items()))
+        labels = sorted({**labels_of(self._values), **outgoing}.items())
+        return {field: each for field, each in labels if isinstance(each, list) and len(each) == 2}
 
     def cookie_expires(self) -> float | None:
         """Return when the cookie expires, in seconds since the epoch; None: with the browser."""

@@ -186,7 +186,7 @@ MALFORMED: dict[str, list[object]] = {
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values]
 )
-async def test_a_record_with_malformed_fields_is_no_session(
+async def test_a_record_with_malformed_times_or_owner_is_no_session(
     store: Store, make_browser: MakeBrowser, name: str, value: object
 ) -> None:
     browser = make_browser()
@@ -204,6 +204,18 @@ async def test_a_record_with_malformed_fields_is_no_session(
     for method in ("GET", "POST"):
         assert (await run(browser, look, method)).status == 200
     assert seen == 2 * [[{}, None, "", None]]
+
+
+@pytest.mark.parametrize("label", [5, "name and category", [None], {"a": 1, "b": 2}], ids=str)
+async def test_a_label_that_is_malformed_is_passed_over(
+    store: Store, make_browser: MakeBrowser, label: object
+) -> None:
+    browser = make_browser()
+    await run(browser, _begin)
+    keys: list[str] = []
+    await run(browser, lambda handler: keys.append(store.key("session", str(handler.session.id))))
+    await store.sessions.write(keys[0], {":waiting:x": encode(label)}, 60, create=False)
+    assert (await run(browser, _show)).text == "{'name': 'ada'} ['hello']"
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xc1", b"\xdd\xff\xff\xff\xff", b"\x80\x04\x95pickle"])
