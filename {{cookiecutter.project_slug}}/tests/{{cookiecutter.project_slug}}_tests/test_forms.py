@@ -135,6 +135,11 @@ async def test_what_is_too_long_for_a_session_can_be_copied(make_browser: MakeBr
     assert "a secret" not in page.text
 
 
+async def test_long_names_of_fields_are_too_long_for_a_session_too(browser: Browser) -> None:
+    page = await browser.post("/essay", **{"x" * 30_000: "y"})
+    assert (page.status, browser.cookies) == (409, {})
+
+
 async def test_a_script_that_is_not_logged_in_gets_a_status(browser: Browser) -> None:
     headers = {"Content-Type": "application/json"}
     assert (await browser._send("POST", "/essay", '{"text": "x"}', True, headers)).status == 403

@@ -116,9 +116,11 @@ async def test_a_schema_that_is_newer_than_the_code_is_accepted_and_logged(
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = 'next_year'")
     database = Database(database_url)
-    await database.start()
+    for start in (database.start, database.migrate):  # the release before is started in both ways
+        caplog.clear()
+        await start()
+        assert "newer than this code: revision next_year" in caplog.text
     await database.close()
-    assert "newer than this code: revision next_year" in caplog.text
 
 
 # --- In a copy of the project

@@ -113,7 +113,7 @@ class BaseHandler(SessionMixin, NotificationMixin, PlainHandler):
         """
         page = forms.page_of(self.request, self.application.has_page)
         typed = forms.typed(self.request)
-        if sum(map(len, typed.values())) > forms.max_kept_characters:
+        if sum(map(len, [*typed, *typed.values()])) > forms.max_kept_characters:
             raise HTTPError(409, "the session is over, and what was typed is too long for another")
         self.session["kept"] = {"page": page, "fields": typed}
         if typed:
