@@ -11,8 +11,12 @@ from redis.exceptions import ResponseError
 
 from {{cookiecutter.project_slug}}.sessions import StoreUnavailable
 from {{cookiecutter.project_slug}}.sessions.engines import ENGINES, Engine
-from {{cookiecutter.project_slug}}.sessions.engines.connection import Connections
-from {{cookiecutter.project_slug}}.sessions.engines.redis_connection import RedisConnection
+from {{cookiecutter.project_slug}}.sessions.engines.connection import (
+    Connections,
+)
+from {{cookiecutter.project_slug}}.sessions.engines.redis_connection import (
+    RedisConnection,
+)
 
 from ..servers import HOST
 from .scripted_redis import SILENCE, Scripted, scripted
