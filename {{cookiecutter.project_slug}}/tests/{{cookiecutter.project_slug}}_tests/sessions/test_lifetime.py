@@ -49,16 +49,16 @@ async def test_17_the_absolute_limit_holds_under_constant_use(
     assert browser.session_cookie is None
 
 
+def _remember(handler: Script) -> None:
+    handler.session["a"] = 1
+    handler.session.remember(days=20)
+
+
 async def test_18_a_remembered_session_outlives_the_browser_but_not_the_limit(
     make_browser: MakeBrowser, clock: Clock
 ) -> None:
     browser = make_browser(clock=clock)
-
-    def remember(handler: Script) -> None:
-        handler.session["a"] = 1
-        handler.session.remember(days=20)
-
-    await run(browser, remember)
+    await run(browser, _remember)
     browser.close()
     clock.advance(19 * DAY_S)
     assert await value_of(browser, "a") == 1
@@ -67,6 +67,20 @@ async def test_18_a_remembered_session_outlives_the_browser_but_not_the_limit(
     assert renewed.expires == pytest.approx(clock() + 11 * DAY_S, abs=5)
     clock.advance(12 * DAY_S)
     assert await value_of(browser, "a") == "absent"
+
+
+@pytest.mark.parametrize(("took_s", "renews"), [(1.9, True), (2.0, False)])
+async def test_a_response_that_took_two_seconds_leaves_the_cookie_as_it_is(
+    make_browser: MakeBrowser, clock: Clock, took_s: float, renews: bool
+) -> None:
+    browser = make_browser(clock=clock)
+    await run(browser, _remember)
+    clock.advance(120)
+
+    def take_long(handler: Any) -> None:
+        handler.request.request_time = lambda: took_s
+
+    assert bool((await run(browser, take_long)).set_cookies) == renews
 
 
 async def test_a_session_that_is_not_remembered_ends_with_the_browser(

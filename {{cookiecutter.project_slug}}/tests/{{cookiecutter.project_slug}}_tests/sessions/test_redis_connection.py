@@ -82,6 +82,16 @@ async def test_a_server_that_lets_nobody_in_is_left_alone_for_a_while() -> None:
         await records.close()
 
 
+async def test_a_password_that_is_refused_is_told_whatever_else_the_server_permits() -> None:
+    error = ResponseError("WRONGPASS invalid username-password pair or user is disabled.")
+    async with scripted(lambda command: error if command[0] == b"AUTH" else []) as (server,):
+        records = opened({"host": HOST, "port": server.port, "password": "wrong"})
+        with pytest.raises(StoreUnavailable, match="it refuses the password"):
+            await records.load("key")
+        assert "HGETALL" not in server.commands
+        await records.close()
+
+
 @pytest.mark.parametrize(
     ("says", "cause", "cure"),
     [
