@@ -174,6 +174,8 @@ def test_what_works_is_accepted_and_the_address_has_no_password(
         ({"unix_socket_path": "unix:///s"}, ["'unix_socket_path'", "/run/redis.sock"]),
         ({"url": "rediss://store?ssl=false"}, ["'ssl'", "question mark", "rediss://"]),
         ({"credential_provider": Credentials(), "password": "secret"}, ["'credential_provider'"]),
+        ({"credential_provider": Credentials(), "username": "web"}, ["'username'"]),
+        ({"ssl": True, "ssl_min_version": 10**12}, ["ssl_min_version"]),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(
