@@ -22,7 +22,9 @@ class Project:
     """A copy of the project, with a database of its own."""
 
     def __init__(self, folder: Path, empty_database: Path) -> None:
-        shutil.copytree(ROOT / PACKAGE, folder / PACKAGE)
+        # Other workers write their bytecode meanwhile: files that come and go.
+        left_out = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=left_out)
         shutil.copy(ROOT / "pyproject.toml", folder)
         shutil.copy(empty_database, folder / "app.db")
         self.folder = folder
