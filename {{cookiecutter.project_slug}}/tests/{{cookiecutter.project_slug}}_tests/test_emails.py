@@ -50,7 +50,7 @@ async def press(browser: Browser, path: str, **fields: Any) -> Page:
 
 
 def token_of(page: Page) -> str:
-    """What the form on a link's page sends back."""
+    """Return the token in the form on a page that a link leads to."""
     token = re.search(r'name="token" value="([^"]+)"', page.text)
     assert token is not None, page.plain
     return token[1]

@@ -38,8 +38,8 @@ _FAULT_INSIDE: Final = (
 )
 
 RESPONSE_FAILED: Final = (
-    "nothing is saved, since the response of the request has failed while this block was open: begin "
-    "it after the response, or use session.modify()"
+    "nothing more is saved, since the response of the request has failed while this block was open: "
+    "begin it after the response"
 )
 
 _entered: ContextVar[tuple[Block, ...]] = ContextVar("_entered", default=())
@@ -52,6 +52,8 @@ class Block:
     """An outermost block."""
 
     is_open = True
+    is_dropped = False
+    """Whether the response has failed: nothing more is saved."""
     open_inside = 0
     """How many blocks inside of it are open."""
     fault: str | None = None
@@ -62,7 +64,9 @@ class Block:
         self.taken: list[dict[str, Notice]] = []
         """Notices that were taken in the block, to be put back if it fails."""
         self.is_settled = False
-        """Whether earlier changes were saved, or dropped, while the block was open."""
+        """Whether what was changed before the block has been saved or dropped: then a block that fails
+        does not restore it.
+        """
         self._id, self._state = session.id, session.state
         self._changes, self._outgoing = session.changes(), session.outgoing.copy()
 
@@ -80,7 +84,7 @@ class Block:
 
     def drop(self, fault: str) -> None:
         """Let the block save nothing, and restore nothing of what was changed before it."""
-        self.fault, self.is_settled = fault, True
+        self.fault, self.is_dropped, self.is_settled = fault, True, True
 
 
 def block_around(session: SessionManager) -> Block | None:

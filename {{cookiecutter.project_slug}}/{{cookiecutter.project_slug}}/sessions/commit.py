@@ -6,9 +6,11 @@ Each step of a commit is safe to fail after: what leads to a record is written a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from .block import RESPONSE_FAILED
 from .codec import decode, encode
 from .cookie import id_of, new_token
 from .dictionary import Dictionary
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from .manager import SessionManager
 
 
+_RENEWED_WITHIN_S: Final = 2.0
+"""How long after its use was noted a session's cookie is renewed: a response that leaves later could
+replace the cookie of a login which the visitor has made meanwhile."""
 _LISTED: Final = {OWNER, USED, IDLE}
 """Fields that the owner's list depends on."""
 
@@ -77,6 +82,8 @@ async def modify(
 async def commit(session: SessionManager) -> None:
     """Write what has changed. See `SessionManager.save` for what it raises."""
     block = session.block
+    if block is not None and block.is_dropped:
+        raise RuntimeError(RESPONSE_FAILED)
     if session.state is State.ENDED and session.id is None:  # destroyed while it began, in vain
         session.state = State.NEW
     match session.state:
@@ -123,10 +130,10 @@ async def _merge(session: SessionManager) -> None:
         return
     if OWNER in changes:
         await _unlist(session, former_owner, session.id)
-    if PERSISTENT in changes:
-        session.sets_cookie = True
-    elif session.cookie_expires() is not None:
-        session.renews_cookie = True
+    if PERSISTENT in changes or session.cookie_expires() is not None:
+        is_new = PERSISTENT in changes or IDLE in changes
+        in_time = session.store.clock() + _RENEWED_WITHIN_S
+        session.renews_cookie_until = math.inf if is_new else in_time
 
 
 async def _move(session: SessionManager) -> None:
@@ -186,6 +193,8 @@ async def _end(session: SessionManager) -> None:
     store, old = session.store, session.id
     held = await store.sessions.end(store.key("session", old), ENDED)
     log_event(session, "destroyed", old)
+    if session.state is not State.ENDED:  # the response has failed meanwhile
+        session.forget()
     session.id, session.state, session.stored, session.version = None, State.NEW, {}, None
     session.sets_cookie, session.clears_cookie = False, True
     labels = labels_of(held)
@@ -249,11 +258,14 @@ async def _store(
         entry = Entry(handle, agent, address, since, now, now + session.ttl_s())
         try:
             await enlist(session.store, user_id, session_id, entry, prune=OWNER in fields)
+            session.is_unlisted = False
         except StoreUnavailable as error:
-            if OWNER in fields or IDLE in fields:
+            if OWNER in fields or IDLE in fields or fields.keys() == {USED}:
                 raise
-            session.store.log_outage(error)  # the list's server may be another, that will be back
+            # The list may lie on another server. Its use is noted when that is back.
+            session.store.log_outage(error)
             fields = {name: raw for name, raw in fields.items() if name != USED}
+            session.is_unlisted = True
     if not session.outgoing and not labels_of(session.stored):
         return await put(session, session_id, fields, create=create)
     labels = labels_of(fields)

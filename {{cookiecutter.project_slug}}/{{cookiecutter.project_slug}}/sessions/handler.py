@@ -26,6 +26,8 @@ else:
 WEBSOCKET_OPENS: Final = 101
 """The status of a response that is given while the handler goes on."""
 
+NOT_MODIFIED: Final = 304
+
 Held = tuple[Any, ...]
 """A response that waits for the store, as it was when the handler gave it."""
 

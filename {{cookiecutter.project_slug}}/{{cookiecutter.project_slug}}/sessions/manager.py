@@ -17,6 +17,7 @@ from .cookie import id_of
 from .dictionary import Dictionary
 from .errors import SessionError, SessionLost, StoreUnavailable
 from .handler import (
+    NOT_MODIFIED,
     Held,
     ask_to_retry,
     has_gone,
@@ -33,8 +34,8 @@ from .trips import find, in_turn, refresh
 _ATTRIBUTE: Final = "_session_manager_of_request"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 _STALE_S: Final = 2.0
-"""How late a response may renew a cookie, or clear that of an expired session: a slower one could
-replace the cookie of a login which the visitor has made meanwhile. The next response does it."""
+"""How late a response may clear the cookie of an expired session: a slower one could clear that of
+a login which the visitor has made meanwhile. The next response does it."""
 
 
 class SessionManager(Session):
@@ -196,14 +197,16 @@ class SessionManager(Session):
             self.shown = takes
 
     def unseen(self, *, failed: bool = False) -> list[dict[str, Notice]]:
-        """Return what was taken and is not seen: the client went away before it was sent it, or asked
-        for the headers alone, or the response has `failed`.
+        """Return what was taken and is not seen: the client went away before it was sent it, or the
+        response has no body, or has `failed`.
         """
         if not self.taken or (handler := self.handler()) is None:
             return []
+        if self.request.method == "HEAD" or handler.get_status() == NOT_MODIFIED:
+            return self.taken
         if has_gone(handler):
             return self.taken[self.shown :]
-        return self.taken if failed or self.request.method == "HEAD" else []
+        return self.taken if failed else []
 
     def drops_if_lost(self) -> bool:
         # A response that is held waits for this very commit; after it, a job is at work.
@@ -229,10 +232,10 @@ class SessionManager(Session):
     def set_headers(self, headers: HTTPHeaders) -> None:
         """Put into the response's `headers` what the browser and caches must learn."""
         self.has_left = True
-        in_time = self.request.request_time() < _STALE_S
-        clears = self.clears_cookie or (self._is_stale and in_time)
+        clears = self.clears_cookie or (self._is_stale and self.request.request_time() < _STALE_S)
         is_alive = self.state in (State.ALIVE, State.MOVED)
-        sets = is_alive and (self.sets_cookie or (self.renews_cookie and in_time))
+        renews = self.renews_cookie_until and self.store.clock() < self.renews_cookie_until
+        sets = is_alive and (self.sets_cookie or renews)
         if (sets or clears) and (handler := self.handler()) is not None:
             cookie = self.store.config.cookie
             if sets:

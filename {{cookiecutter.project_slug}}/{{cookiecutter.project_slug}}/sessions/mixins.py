@@ -85,7 +85,7 @@ class _Lifecycle(HandlerBase):
             session.close(CLOSED)  # if a block is open, its end closes the session
         if save is None and flushing is None:
             left = super().finish(chunk)
-            self.__note_sent(session)
+            session.note_sent()
             return left
         session.held = session.held or hold(self)
         set_finished(self, True)
@@ -114,6 +114,11 @@ class _Lifecycle(HandlerBase):
         session.held = hold(self)
         self.__waiting = asyncio.create_task(self.__save_and_flush(session, save))
         return waiter(self.__waiting)
+
+    def check_etag_header(self) -> bool:
+        """As Tornado's, but for a page that took messages: what the client has of it is not it."""
+        session = self.__session()
+        return not (session is not None and session.taken) and super().check_etag_header()
 
     def detach(self) -> IOStream:
         """As Tornado's. Raises `RuntimeError` if something would not be saved any more."""
@@ -218,12 +223,6 @@ class _Lifecycle(HandlerBase):
         # A save that is under way may not know yet what was deleted or taken since.
         return save if is_due or session.is_saving() else None
 
-    def __note_sent(self, session: SessionManager) -> None:
-        if session.taken and self.get_status() == 304:  # which shows nothing
-            session.leaves = asyncio.create_task(put_back(session, session.taken))
-        else:
-            session.note_sent()
-
     async def __save_and_finish(
         self,
         session: SessionManager,
@@ -247,7 +246,7 @@ class _Lifecycle(HandlerBase):
                 session.held = None
                 set_finished(self, False)
             left = super().finish(chunk)
-            self.__note_sent(session)
+            session.note_sent()
             if left is None:  # an override need not return it
                 sent.set_result(None)
             else:

@@ -40,8 +40,12 @@ class Session(Dictionary):
     id: str | None = None
     """The hash of the token whose record was found alive, or has begun."""
     token = ""
-    sets_cookie = renews_cookie = clears_cookie = False
-    """What the response must do with the cookie; renewing, for a longer life, is not urgent."""
+    sets_cookie = clears_cookie = False
+    """What the response must do with the cookie."""
+    renews_cookie_until = 0.0
+    """Until when a response may extend the life of the cookie, in seconds since the epoch."""
+    is_unlisted = False
+    """Whether its user's list was out of reach: until it is listed again, its life is not extended."""
     version: Any = None
     """The engine's own, of the record as it was loaded."""
 
@@ -174,7 +178,7 @@ class Session(Dictionary):
 
     def use_is_due(self) -> bool:
         """Whether its use is to be noted: once a minute, or once in a hundredth of its limit."""
-        if USED not in self._values:
+        if self.state is not State.ALIVE or USED not in self._values:
             return False
         idle_s = self._values.get(IDLE) or self.store.config.idle_timeout
         unnoted_s = abs(self.store.clock() - self._values[USED])  # the clock may be set back
@@ -223,6 +227,8 @@ class Session(Dictionary):
         """Return for how many seconds a record that is written now lives without use; 0: it has
         reached `absolute_timeout`, however much it is used.
         """
+        if self.is_unlisted and self.state is State.ALIVE:
+            return max(1.0, self.life_s())
         now, config, values = self.store.clock(), self.store.config, self._values
         left_s: float = values.get(CREATED, now) + config.absolute_timeout - now
         idle_s: float = values.get(IDLE) or config.idle_timeout

@@ -18,6 +18,7 @@ from {{cookiecutter.project_slug}}.sessions.codec import encode
 
 from .conftest import (
     Browser,
+    Clock,
     MakeBrowser,
     Pause,
     Script,
@@ -293,6 +294,22 @@ async def test_a_response_that_fails_drops_what_it_changed_before_and_during_a_b
     await run(browser, lambda handler: seen.append(dict(handler.session)))
     assert seen == [{"a": 1}]
     assert await messages_of(browser) == ["once"]
+
+
+async def test_a_look_in_a_block_changes_no_id(make_browser: MakeBrowser, clock: Clock) -> None:
+    browser = await visitor(make_browser)
+    before = browser.session_token
+    clock.advance(120)  # its use is due
+
+    async def does(handler: Script) -> None:
+        async with handler.session as session:
+            session.regenerate()
+            await session.reload()
+            raise ZeroDivisionError
+
+    assert (await run(browser, does)).status == 500
+    assert browser.session_token == before
+    assert await value_of(browser, "a") == 1
 
 
 async def test_none_is_a_value_that_a_block_restores_like_any_other(

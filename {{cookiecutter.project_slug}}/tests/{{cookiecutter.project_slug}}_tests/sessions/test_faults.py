@@ -20,7 +20,7 @@ from {{cookiecutter.project_slug}}.sessions.codec import encode
 from {{cookiecutter.project_slug}}.sessions.owner_list import owner_key
 
 from .acts import act
-from .conftest import Clock, MakeBrowser, Routes, Script, run, send, value_of
+from .conftest import Clock, MakeBrowser, Pause, Routes, Script, run, send, value_of
 
 pytestmark = pytest.mark.gen_test
 
@@ -321,6 +321,28 @@ async def test_a_logout_whose_record_is_gone_clears_the_cookie_whatever_fails_af
         assert browser.session_cookie is None
         browser.cookies = before
         assert (await run(browser, _show)).text == "{} []"
+
+
+async def test_a_logout_whose_handler_gives_up_begins_no_session(
+    make_browser: MakeBrowser, pause: Pause
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("name", "ada"))
+    before = browser.session_token
+    ended = pause("end sessions", on_its_way_back=True)
+
+    async def does(handler: Script) -> None:
+        handler.session.destroy()
+        saving = asyncio.create_task(handler.session.save())
+        await ended.begun()
+        saving.cancel()
+        asyncio.get_running_loop().call_later(0.05, ended.go_on)
+        raise HTTPError(500)
+
+    assert (await run(browser, does)).status == 500
+    await asyncio.sleep(0.1)
+    assert browser.session_cookie is None or browser.session_token == before
+    assert await value_of(browser, "name") == "absent"
 
 
 async def test_a_logout_that_does_not_reach_the_store_keeps_the_cookie(

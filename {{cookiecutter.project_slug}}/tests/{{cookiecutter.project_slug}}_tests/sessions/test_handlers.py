@@ -312,29 +312,62 @@ async def test_a_page_whose_client_leaves_before_it_is_sent_puts_back_what_it_to
     assert await messages_of(browser) == ["once"]
 
 
-@pytest.mark.parametrize("how", ["HEAD", "304"])
+@pytest.mark.parametrize("how", ["HEAD", "HEAD of a stream", "304"])
 async def test_a_response_without_a_body_puts_back_what_it_took(
     make_browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(Script, "compute_etag", lambda handler: '"v1"')
     browser = make_browser()
     await run(browser, lambda handler: handler.notifications.add("once"))
     taken: list[Any] = []
+    finished = asyncio.Event()
 
     async def take(handler: Script) -> None:
         taken.extend(await handler.notifications.take())
-        handler.write("a page with the message")
+        if how == "304":
+            handler.set_status(304)
+        else:
+            handler.write("a page with the message")
+        if how == "HEAD of a stream":
+            await handler.flush()
+            await gone.wait()
 
+    gone = asyncio.Event()
+    monkeypatch.setattr(Script, "on_finish", lambda handler: finished.set())
+    Script.does = staticmethod(take)
     if how == "HEAD":
-        Script.does = staticmethod(take)
         assert (await browser.head("/")).status == 200
-    else:
-        assert (await run(browser, take, **{"If-None-Match": '"v1"'})).status == 304
+    elif how == "304":
+        assert (await browser.get("/")).status == 304
+    else:  # whose client goes when it has the headers
+        writer = await send(browser, "HEAD / HTTP/1.1\r\nHost: localhost\r\n")
+        async with asyncio.timeout(5):
+            while not taken:
+                await asyncio.sleep(0.01)
+            writer.transport.abort()
+            await asyncio.sleep(0.05)
+            gone.set()
+            await finished.wait()
     assert len(taken) == 1
-    async with asyncio.timeout(5):
-        while not (found := await messages_of(browser)):  # after a 304, a moment later
-            await asyncio.sleep(0)
-    assert found == ["once"]
+    monkeypatch.undo()
+    assert await messages_of(browser) == ["once"]
+
+
+async def test_a_page_with_messages_is_sent_though_the_client_has_one_like_it(
+    make_browser: MakeBrowser,
+) -> None:
+    browser = make_browser()
+
+    async def show(handler: Script) -> None:
+        handler.write(" ".join(each.value for each in await handler.notifications.take()))
+
+    seen, tag = [], ""
+    for waits in ("saved", "saved", None, None):
+        if waits is not None:
+            await run(browser, lambda handler: handler.notifications.add("saved"))
+        page = await run(browser, show, **{"If-None-Match": tag})
+        seen.append((page.status, page.text))
+        tag = page.headers["Etag"]
+    assert seen == [(200, "saved"), (200, "saved"), (200, ""), (304, "")]
 
 
 async def test_an_error_page_may_use_the_session_though_finish_has_failed(

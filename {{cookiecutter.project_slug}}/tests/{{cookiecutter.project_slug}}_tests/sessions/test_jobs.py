@@ -18,7 +18,17 @@ from {{cookiecutter.project_slug}}.sessions import (
     StoreUnavailable,
 )
 
-from .conftest import Browser, MakeBrowser, Routes, Script, messages_of, run, send, value_of
+from .conftest import (
+    Browser,
+    MakeBrowser,
+    Pause,
+    Routes,
+    Script,
+    messages_of,
+    run,
+    send,
+    value_of,
+)
 
 pytestmark = pytest.mark.gen_test
 
@@ -266,6 +276,75 @@ async def test_a_block_that_is_open_when_the_response_fails_saves_nothing_and_ra
     assert await messages_of(browser) == ([] if kept else ["once"])
     names = [await value_of(browser, name) for name in ("first", "second")]
     assert names == ([1, 2] if kept else ["absent", "absent"])
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["at once", "while another write is under way"])
+async def test_a_block_that_is_leaving_when_the_response_fails_saves_or_raises(
+    make_browser: MakeBrowser, pause: Pause, busy: bool
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.notifications.add("once"))
+    jobs: list[asyncio.Task[None]] = []
+    inside, leaves = asyncio.Event(), asyncio.Event()
+
+    async def job(handler: Script) -> None:
+        async with handler.session as session:
+            session["paid"] = True
+            inside.set()
+            await leaves.wait()
+
+    async def does(handler: Script) -> None:
+        jobs.append(asyncio.create_task(job(handler)))
+        await inside.wait()
+        if busy:
+            written = pause("write notifications")
+            taking = asyncio.create_task(handler.notifications.take())
+            await written.begun()
+        leaves.set()
+        await asyncio.sleep(0)
+        if busy:
+            asyncio.get_running_loop().call_soon(written.go_on)
+            taking.add_done_callback(lambda done: done.exception())
+        raise HTTPError(500)
+
+    assert (await run(browser, does)).status == 500
+    (told,) = await asyncio.gather(*jobs, return_exceptions=True)
+    assert await value_of(browser, "paid") == (True if told is None else "absent")
+    assert told is None or "the response of the request has failed" in str(told)
+
+
+@pytest.mark.parametrize("how", ["save", "modify"])
+async def test_a_block_that_is_open_when_the_response_fails_stores_no_half_of_it(
+    make_browser: MakeBrowser, how: str
+) -> None:
+    browser = make_browser()
+    await run(browser, lambda handler: handler.session.set("first", 1))
+    jobs: list[asyncio.Task[None]] = []
+    inside, answered = asyncio.Event(), asyncio.Event()
+
+    async def job(handler: Script) -> None:
+        async with handler.session as session:
+            session["debit"] = 1
+            inside.set()
+            await answered.wait()
+            if how == "save":
+                session["credit"] = 1
+                stores = session.save()
+            else:
+                stores = session.modify("credit", lambda credit: credit + 1, 0)
+            with pytest.raises(RuntimeError, match="the response of the request has failed"):
+                await stores
+
+    async def does(handler: Script) -> None:
+        jobs.append(asyncio.create_task(job(handler)))
+        await inside.wait()
+        raise HTTPError(500)
+
+    assert (await run(browser, does)).status == 500
+    answered.set()
+    with pytest.raises(RuntimeError, match="the response of the request has failed"):
+        await jobs[0]
+    assert [await value_of(browser, name) for name in ("debit", "credit")] == 2 * ["absent"]
 
 
 async def test_blocks_of_two_sessions_may_be_nested_in_any_order(make_browser: MakeBrowser) -> None:

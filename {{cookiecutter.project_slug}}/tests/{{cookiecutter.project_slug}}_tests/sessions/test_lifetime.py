@@ -69,18 +69,39 @@ async def test_18_a_remembered_session_outlives_the_browser_but_not_the_limit(
     assert await value_of(browser, "a") == "absent"
 
 
-@pytest.mark.parametrize(("took_s", "renews"), [(1.9, True), (2.0, False)])
-async def test_a_response_that_took_two_seconds_leaves_the_cookie_as_it_is(
-    make_browser: MakeBrowser, clock: Clock, took_s: float, renews: bool
+@pytest.mark.parametrize(
+    ("early", "late_s", "renews"), [(True, 1.9, True), (True, 2.1, False), (False, 60, True)]
+)
+async def test_the_cookie_is_renewed_within_two_seconds_of_a_save(
+    make_browser: MakeBrowser, clock: Clock, early: bool, late_s: float, renews: bool
 ) -> None:
     browser = make_browser(clock=clock)
     await run(browser, _remember)
     clock.advance(120)
 
-    def take_long(handler: Any) -> None:
-        handler.request.request_time = lambda: took_s
+    async def does(handler: Script) -> None:
+        if early:
+            await handler.session.save()
+        clock.advance(late_s)
 
-    assert bool((await run(browser, take_long)).set_cookies) == renews
+    assert bool((await run(browser, does)).set_cookies) == renews
+
+
+async def test_a_slow_response_gives_the_cookie_a_life_that_was_changed(
+    make_browser: MakeBrowser, clock: Clock
+) -> None:
+    browser = make_browser(clock=clock)
+    await run(browser, _remember)
+
+    async def does(handler: Script) -> None:
+        handler.session.remember(25)
+        await handler.session.save()
+        clock.advance(10)
+
+    await run(browser, does, "POST")
+    cookie = browser.session_cookie
+    assert cookie is not None and cookie.expires is not None
+    assert cookie.expires == pytest.approx(clock() + 25 * DAY_S, abs=5)
 
 
 async def test_a_session_that_is_not_remembered_ends_with_the_browser(

@@ -204,7 +204,7 @@ async def change(handler: Script) -> None:
 
 
 async def take_long(handler: Any) -> None:
-    handler.request.request_time = lambda: 2.0
+    handler.session.store.clock.advance(2.1)
 
 
 @pytest.mark.parametrize("pycket", [{"cookies": {"expires_days": 20}}], ids=["20 days"])

@@ -10,6 +10,7 @@ from {{cookiecutter.project_slug}}.sessions import (
     Owner,
     SessionTooLarge,
     Store,
+    StoreUnavailable,
     owner_list,
 )
 
@@ -196,6 +197,40 @@ async def test_a_session_that_was_used_since_its_use_was_noted_is_not_over(
     clock.advance(24 * 3600 - 15)
     await login(make_browser(clock=clock))
     assert await ada.end_all() == 2
+
+
+@ON_MEMORY
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_session_outlives_its_entry_on_a_list_that_was_out_of_reach(
+    ada: Owner,
+    make_browser: MakeBrowser,
+    store: Store,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    browser, write = make_browser(clock=clock), store.sessions.write
+    await login(browser)
+    clock.advance(20 * 3600)
+
+    async def fail(key: str, *args: Any, **options: Any) -> Any:
+        if key == owner_list.owner_key(store, "ada"):
+            raise StoreUnavailable("another server", "no answer")
+        return await write(key, *args, **options)
+
+    def use(handler: Script) -> None:
+        handler.notifications.add("hello")
+        if method == "POST":
+            handler.session["seen"] = True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.sessions, "write", fail)
+        assert (await run(browser, use, method)).status == 200
+    assert await is_in(make_browser()) is False
+    clock.advance(4 * 3600 + 90)
+    await login(make_browser(clock=clock))
+    assert await ada.end_all() == 1
+    assert not await is_in(browser)
 
 
 async def test_a_session_that_is_listed_again_is_none_of_too_many(

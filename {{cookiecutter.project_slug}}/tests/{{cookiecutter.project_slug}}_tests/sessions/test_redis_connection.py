@@ -208,6 +208,25 @@ async def test_a_request_that_is_asked_late_fails_alone_and_its_reply_is_nobody_
         await connections.close()
 
 
+async def test_a_server_that_answers_everything_too_late_is_left_alone() -> None:
+    async def reply(command: list[bytes]) -> Any:
+        if command[0] == b"HGETALL":
+            await asyncio.sleep(0.05)
+        return [] if command[0] == b"HGETALL" else "OK"
+
+    async with scripted(reply) as (server,):
+        records = on(server, timeout_s=0.5)
+        loads = [asyncio.ensure_future(records.load(f"key{number}")) for number in range(40)]
+        await asyncio.wait(loads)  # twice as many as it can answer in time
+        with pytest.raises(StoreUnavailable, match="no reply within"):
+            await records.load("key")
+        assert server.accepted == 1
+        await asyncio.sleep(0.6)
+        assert await records.load("key") is None
+        assert server.accepted == 2
+        await records.close()
+
+
 async def test_a_request_that_is_not_answered_fails_in_time_and_the_others_with_it() -> None:
     async with scripted(lambda command: SILENCE if command[0] == b"EVAL" else []) as (server,):
         records, loop = on(server, timeout_s=0.1), asyncio.get_running_loop()

@@ -41,6 +41,7 @@ class Request(msgspec.Struct):
     """When it fails, on the clock of the event loop."""
     repeatable: bool
     """It changes nothing: if the connection is lost or forgotten, it is asked on another one."""
+    sent_at: float = 0.0
 
 
 class Connection(asyncio.Protocol, ABC):
@@ -104,8 +105,8 @@ class Connection(asyncio.Protocol, ABC):
 
     def send(self, request: Request) -> None:
         """Send the request with the rest of this tick."""
-        if not self._pending:
-            self._heard = self.loop.time()
+        request.sent_at = now = self.loop.time()
+        self._heard = self._heard if self._pending else now
         self._pending.append(request)
         if self._timer is None or self._timer.when() > request.due:
             self._set_timer()
@@ -233,7 +234,8 @@ class Connection(asyncio.Protocol, ABC):
         now = self.loop.time()
         is_silent = now - self._heard >= self._timeout_s * _SILENCE
         due = [each for each in self._pending if each.due <= now]
-        if due and (is_silent or not self._opened):
+        is_behind = bool(due) and now - self._pending[0].sent_at >= self._timeout_s
+        if due and (is_silent or is_behind or not self._opened):
             self.mark_down(f"no reply within {self._timeout_s:g} s", rest=True)
         for each in due:  # asked late, of a server that answers others: its reply is still to come
             each.due = math.inf
